@@ -1,0 +1,223 @@
+"""The file to read first: what a benchmark is, in the words of the MLPerf rules.
+
+A benchmark says WHAT is trained (model, data, loss, quality); the harness owns WHEN and HOW it is timed (clock, seeds,
+ranks, log, stop). A benchmark therefore has no loop, clock, seed or log of its own, and the harness knows no benchmark.
+
+The shapes here serve all eight events: data sets counted in epochs (resnet, ssd, maskrcnn, rnnt, unet3d), in samples
+(bert, dlrm) and in generations of self-play (minigo, which has no data set: its `dataset` is None and it replaces
+`train_block`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from octathlon.settings import BenchmarkSettings
+
+Settings = TypeVar("Settings", bound="BenchmarkSettings")
+Batch = Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The quality that stops the clock: every metric must meet its threshold in one and the same evaluation."""
+
+    thresholds: Mapping[str, float]
+    higher_is_better: bool = True
+
+    def reached(self, quality: Mapping[str, float]) -> bool:
+        """True if `quality` meets every threshold; a missing metric or a NaN never does."""
+        if self.higher_is_better:
+            return all(quality.get(name, float("nan")) >= value for name, value in self.thresholds.items())
+        return all(quality.get(name, float("nan")) <= value for name, value in self.thresholds.items())
+
+    def value(self, quality: Mapping[str, float]) -> float | dict[str, float]:
+        """`quality` as `eval_accuracy` logs it: a number, or an object where there are several metrics."""
+        values = {name: float(quality[name]) for name in self.thresholds}
+        return next(iter(values.values())) if len(values) == 1 else values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cadence:
+    """When to evaluate: first after `first` units, then every `every` units, giving up after `limit` units.
+
+    The unit is an epoch (whole or a fraction; for minigo a generation) or a training sample. An evaluation follows
+    the first step at which the mark is reached.
+    """
+
+    unit: Literal["epochs", "samples"]
+    first: float
+    every: float
+    limit: float
+
+    def marks(self) -> Iterator[float]:
+        """The evaluation points, in units; the last one is the limit."""
+        count = 0
+        while (mark := self.first + count * self.every) < self.limit * (1 - 1e-9):
+            yield mark
+            count += 1
+        yield self.limit
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is. Samples are global: counted over all ranks."""
+
+    train_samples: int
+    """Samples of one epoch; 0 where there are no epochs over data (minigo)."""
+    steps: int = 0
+    """Optimizer updates made."""
+    samples: int = 0
+    """Training samples seen."""
+    epochs: int = 0
+    """Epochs finished."""
+    epoch_samples: int = 0
+    """Samples seen of the current epoch."""
+
+    def in_epochs(self) -> float:
+        """Epochs done, with the fraction of the current one."""
+        return self.epochs + (self.epoch_samples / self.train_samples if self.train_samples else 0)
+
+    def reached(self, mark: float, unit: str) -> bool:
+        """True when `mark` units are done."""
+        return (self.in_epochs() if unit == "epochs" else self.samples) >= mark * (1 - 1e-9)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One rank's view of one timed run. `data` and `manifest` are None for a benchmark without a data set."""
+
+    seed: int
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+    data: Path | None = None
+    """The prepared data set's folder: not to be opened before `run_start` (only the manifest is)."""
+    manifest: Mapping[str, Any] | None = None
+
+
+class Schedule(Protocol):
+    """Sets the learning rate of the optimizer that it was made for, once before each update."""
+
+    def set(self, progress: Progress) -> float:
+        """Set and return the rate of the update that follows `progress.steps` finished ones."""
+        ...
+
+
+class Trainer(Protocol):
+    """The harness's hands, given to `train_block`."""
+
+    progress: Progress
+
+    def step(self, batch: Batch) -> None:
+        """Forward, backward and, when enough micro-batches are accumulated, reduce and update."""
+        ...
+
+    def end_epoch(self) -> None:
+        """Count a finished epoch (or generation)."""
+        ...
+
+    def point(self, key: str, value: Any, **metadata: Any) -> None:
+        """Log one more event, e.g. how many games a generation played."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SampleCounts:
+    """Samples of one training epoch and of the evaluation set, as `train_samples` and `eval_samples` log them."""
+
+    train: int
+    evaluation: int
+
+
+class Benchmark(ABC, Generic[Settings]):
+    """One event of the suite. Subclasses write the abstract members and override few of the others.
+
+    Batches are per rank: a benchmark that is one of `run.world` ranks yields its part of every global micro-batch,
+    `settings.local_batch_size(run.world)` samples of it.
+    """
+
+    def __init__(self, settings: Settings, run: Run) -> None:
+        self.settings = settings
+        self.run = run
+        self._batches: Iterator[Batch] | None = None
+
+    # What every benchmark writes -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def build_model(self) -> nn.Module:
+        """The initialised model on `run.device`. Random numbers come from torch's global generator, which the
+        harness seeds alike on all ranks."""
+
+    @abstractmethod
+    def build_optimizer(self, model: nn.Module) -> tuple[torch.optim.Optimizer, Schedule]:
+        """The optimizer and its schedule, for the model as `build_model` made it."""
+
+    @abstractmethod
+    def train_batches(self, epoch: int) -> Iterable[Batch]:
+        """This rank's part of each micro-batch of `epoch` (1-based). The first touch of the training data."""
+
+    @abstractmethod
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """The mean loss of this rank's part of the batch; the harness averages the gradients over ranks."""
+
+    @abstractmethod
+    def evaluate(self, model: nn.Module) -> Mapping[str, float]:
+        """Quality over the full evaluation set, by all ranks together; the same value on each."""
+
+    @abstractmethod
+    def sample_counts(self) -> SampleCounts:
+        """Sizes of the training and the evaluation set, from the manifest."""
+
+    @abstractmethod
+    def hyperparameters(self) -> Mapping[str, Any]:
+        """What the round wants in the log before run_start, under the round's names (`opt_...`). The harness adds
+        seed, global_batch_size, gradient_accumulation_steps, train_samples, eval_samples and weights_initialization."""
+
+    @abstractmethod
+    def synthetic_batch(self) -> Batch:
+        """A made-up batch of the training shapes: the harness warms up on it, off the clock, without an update."""
+
+    # Defaults that few override --------------------------------------------------------------------------------
+
+    def target(self) -> Target:
+        """The quality target; default: the settings'."""
+        return Target(thresholds=self.settings.target, higher_is_better=self.settings.higher_is_better)
+
+    def cadence(self) -> Cadence:
+        """The evaluation points; default: the settings'."""
+        return Cadence(**self.settings.cadence.model_dump())
+
+    def tensor_names(self, model: nn.Module) -> Iterable[str]:
+        """The names that `weights_initialization` logs; default: the model's own."""
+        return [name for name, _ in model.named_parameters()]
+
+    def epoch_num(self, progress: Progress) -> float:
+        """The `epoch_num` under which an evaluation is logged; default: epochs finished."""
+        return progress.epochs
+
+    def sharded_parameters(self, model: nn.Module) -> Iterable[str]:
+        """Names of parameters that differ from rank to rank and keep out of the gradient reduction; default: none.
+        Their gradients must already be those of the global mean loss."""
+        return ()
+
+    def train_block(self, trainer: Trainer, mark: float) -> None:
+        """Train until `mark` (in units of the cadence); default: walk through `train_batches`, epoch after epoch."""
+        unit = self.cadence().unit
+        while not trainer.progress.reached(mark, unit):
+            if self._batches is None:
+                self._batches = iter(self.train_batches(trainer.progress.epochs + 1))
+            batch = next(self._batches, None)
+            if batch is None:
+                self._batches = None
+                trainer.end_epoch()
+            else:
+                trainer.step(batch)

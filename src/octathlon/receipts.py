@@ -1,0 +1,70 @@
+"""Small JSON files between the stages, and outputs that appear whole or not at all.
+
+A receipt says what a stage left behind: files with sizes and digests, counts, statistics. It holds no times and no
+paths outside its own folder, so equal results give equal bytes and the workflow's content comparison stops there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from octathlon.errors import OctathlonError
+
+
+def file_digest(path: Path, algorithm: str = "sha256") -> str:
+    """The hexadecimal digest of a file's content, read in a stream."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, algorithm).hexdigest()
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """A file as receipts list it: its bytes and its sha256."""
+    return {"bytes": path.stat().st_size, "sha256": file_digest(path)}
+
+
+@contextmanager
+def publish(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; when the block ends well, it becomes `path` in one step.
+
+    An exception (a full disk, an interrupt) removes the temporary file and leaves an earlier `path` as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise OctathlonError(f"{path}: cannot write it ({error.strerror}); make room or fix the folder, then rerun") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write sorted, indented JSON atomically: the same value always gives the same bytes."""
+    with publish(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a receipt or manifest.
+
+    Raises:
+        OctathlonError: if it is missing or not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise OctathlonError(f"{path}: not there; run the stage that writes it first") from None
+    except ValueError as error:
+        raise OctathlonError(f"{path}: not valid JSON ({error}); delete it and rerun") from None
+    if not isinstance(value, dict):
+        raise OctathlonError(f"{path}: not a JSON object; delete it and rerun")
+    return value

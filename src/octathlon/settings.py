@@ -1,0 +1,67 @@
+"""What every benchmark's settings have in common. No torch: the workflow reads them before any job."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+
+
+class Strict(BaseModel):
+    """A model whose unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CadenceSettings(Strict):
+    """When to evaluate, see `contracts.Cadence`."""
+
+    unit: Literal["epochs", "samples"]
+    first: PositiveFloat
+    every: PositiveFloat
+    limit: PositiveFloat
+
+
+class BenchmarkSettings(Strict):
+    """The keys that each `mini.yaml` and `full.yaml` gives, whatever the benchmark."""
+
+    runs: PositiveInt = Field(description="timed runs; the round's number at full scale")
+    division: Literal["closed", "open"]
+    target: dict[str, float] = Field(min_length=1, description="metric -> threshold")
+    higher_is_better: bool = True
+    cadence: CadenceSettings
+    global_batch_size: PositiveInt = Field(description="samples of one optimizer update, over all ranks")
+    gradient_accumulation_steps: PositiveInt = Field(description="micro-batches of one optimizer update")
+    precision: Literal["fp32", "bf16"] = Field(description="autocast type of forward and loss")
+    loader_workers: int = Field(ge=0, description="worker processes that read data, per rank; 0: in the run itself")
+
+    def local_batch_size(self, world: int) -> int:
+        """Samples of one micro-batch on one of `world` ranks.
+
+        Raises:
+            OctathlonError: if the global batch does not divide evenly.
+        """
+        from octathlon.errors import OctathlonError
+
+        parts = world * self.gradient_accumulation_steps
+        if self.global_batch_size % parts:
+            raise OctathlonError(
+                f"global_batch_size {self.global_batch_size} does not divide into {world} ranks x "
+                f"{self.gradient_accumulation_steps} accumulation steps: choose a multiple of {parts}"
+            )
+        return self.global_batch_size // parts
+
+    def training(self) -> dict[str, Any]:
+        """All that a run depends on: every key but the number of runs (one more run reruns no other)."""
+        return self.model_dump(exclude={"runs"})
+
+
+class DatasetSettings(Strict):
+    """The keys of each data set's `mini.yaml` and `full.yaml`."""
+
+    source: str = Field(description="miniature, upstream, or a folder or URL prefix that holds the upstream archives")
+    miniature: dict[str, Any] = Field(default={}, description="sizes of the miniature, for the data set's writer")
+
+    def preparation(self) -> dict[str, Any]:
+        """All that the prepared data depend on beside the archives."""
+        return self.model_dump(exclude={"source", "miniature"})
