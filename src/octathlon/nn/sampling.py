@@ -1,0 +1,27 @@
+"""The order of samples: one per seed and epoch, whatever the number of ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+
+def epoch_order(samples: int, seed: int, epoch: int) -> np.ndarray:
+    """A permutation of range(samples), int64 of shape (samples,); each seed and epoch has its own."""
+    return np.random.default_rng([seed, epoch]).permutation(samples)
+
+
+def rank_batches(order: np.ndarray, local_batch: int, rank: int, world: int) -> Iterator[np.ndarray]:
+    """This rank's part of each batch of `local_batch * world` entries of `order`, an incomplete last one dropped.
+
+    N ranks together see the same batches as one rank with N times the local batch.
+    """
+    size = local_batch * world
+    for start in range(0, len(order) - size + 1, size):
+        yield order[start + rank * local_batch : start + (rank + 1) * local_batch]
+
+
+def rank_share(samples: int, rank: int, world: int) -> range:
+    """This rank's contiguous part of range(samples): no sample twice, none left out, sizes differing by at most 1."""
+    return range(samples * rank // world, samples * (rank + 1) // world)
