@@ -1,0 +1,171 @@
+"""Where an archive comes from: the declared upstream files of a data set, and a site's choice of source.
+
+Each data set declares its upstream archives once, in `datasets/<name>/sources.yaml`:
+
+    title: ImageNet LSVRC 2012                      # required, as are licence and homepage
+    licence: non-commercial research and education
+    homepage: https://image-net.org/challenges/LSVRC/2012/
+    login: where to get an account and the files    # null, or a clause for the sentence "…; get it from {login}"
+    archives:
+      - name: ILSVRC2012_img_train.tar              # required: a plain file name
+        size: 147897477120                          # exact bytes; left out where nobody published them
+        about: 2500000                              # approximate bytes, for disk space and messages, where size is unknown
+        checksum: "md5:1d675b47d978889d74fa0da5fadfb00e"    # md5:… or sha256:…; left out where unknown
+        urls: []                                    # mirrors in order (http, https, file); empty: behind a login
+
+A data set's configured source is one of
+
+    miniature       drawn by the project's own writers
+    upstream        the declared archives: from `downloads/` beside the archives' folder, where a user puts files that
+                    need a login, else from the declared mirrors. Declared size and checksum are demanded.
+    https://…/path  (http, https, file) a prefix under which the archives lie, such as a site's mirror
+    /a/folder       a folder that holds them; they are linked, not copied
+
+A prefix or folder may hold other data in the upstream format (own data, samples), so what sources.yaml declares does
+not bind it. Its own SHA256SUMS or MD5SUMS does: an archive listed there must match. Put the published sums beside a
+mirror's archives to have them checked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from octathlon.errors import OctathlonError
+
+CHECKSUM = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
+URL = re.compile(r"(https?|file)://")
+NAME = re.compile(r"[\w][\w.+-]*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One declared upstream archive."""
+
+    name: str
+    urls: tuple[str, ...] = ()
+    size: int | None = None
+    about: int | None = None
+    checksum: str | None = None
+    login: str | None = None
+
+    @property
+    def bytes(self) -> int | None:
+        """Its size as far as known: exact, else approximate."""
+        return self.size or self.about
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """An archive that the workflow wants: `folder/archive.name`, taken from `source`."""
+
+    dataset: str
+    archive: Source
+    source: str
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        """Where the archive ends up (a link, for a folder source)."""
+        return self.folder / self.archive.name
+
+    @property
+    def receipt(self) -> Path:
+        """The small declared output that stands for the archive in the workflow."""
+        return self.folder / f"{self.archive.name}.json"
+
+    @property
+    def downloads(self) -> Path:
+        """Where a user puts upstream archives that need a login."""
+        return self.folder.parent / "downloads"
+
+    def local(self) -> Path | None:
+        """The user's own copy that is linked rather than downloaded or drawn; it need not exist. None: no such copy."""
+        if self.source == "upstream":
+            own = self.downloads / self.archive.name
+            return own if own.exists() or not self.archive.urls else None
+        if self.source == "miniature" or URL.match(self.source):
+            return None
+        return Path(self.source) / self.archive.name
+
+    def watched(self) -> Path:
+        """The file whose change means that the archive must be fetched again."""
+        return self.local() or self.path
+
+
+def declared(dataset: str, document: Mapping[str, Any]) -> dict[str, Source]:
+    """The archives, by name, that a parsed sources.yaml declares.
+
+    Raises:
+        OctathlonError: naming the key that does not fit the shape above.
+    """
+    where = f"sources.yaml of {dataset}"
+    _check_keys(where, document, required={"title", "licence", "homepage", "login", "archives"})
+    archives = [_source(where, entry, document["login"]) for entry in document["archives"]]
+    names = [archive.name for archive in archives]
+    if len(set(names)) < len(names):
+        raise OctathlonError(f"{where}: an archive's name stands twice; give each archive once")
+    return dict(zip(names, archives, strict=True))
+
+
+def request(dataset: str, document: Mapping[str, Any], name: str, source: str, folder: Path) -> Request:
+    """The request for one declared archive.
+
+    Raises:
+        OctathlonError: if no archive has that name, or `source` is a URL of an unknown kind.
+    """
+    archives = declared(dataset, document)
+    if name not in archives:
+        raise OctathlonError(f"{dataset}: no archive {name!r}; declared are {', '.join(archives)}")
+    if "://" in source and not URL.match(source):
+        raise OctathlonError(
+            f"{dataset}: source {source!r} is not a http, https or file URL; give one, or a folder"
+        )
+    return Request(dataset=dataset, archive=archives[name], source=source, folder=folder)
+
+
+def _source(where: str, entry: Mapping[str, Any], login: str | None) -> Source:
+    _check_keys(where, entry, required={"name"}, optional={"size", "about", "checksum", "urls"})
+    name, urls, checksum = entry["name"], entry.get("urls", []), entry.get("checksum")
+    if not NAME.fullmatch(name):
+        raise OctathlonError(f"{where}: name {name!r} is not a plain file name")
+    for key in ("size", "about"):
+        if (value := entry.get(key)) is not None and (type(value) is not int or value <= 0):
+            raise OctathlonError(
+                f"{where}: {key} of {name} must be a positive number of bytes, not {value!r}"
+            )
+    if checksum is not None and not CHECKSUM.fullmatch(checksum):
+        raise OctathlonError(
+            f"{where}: checksum of {name} must be md5:… or sha256:… in hexadecimal, not {checksum!r}"
+        )
+    if bad := [url for url in urls if not URL.match(url)]:
+        raise OctathlonError(f"{where}: url {bad[0]!r} of {name} is not a http, https or file URL")
+    if not urls and not login:
+        raise OctathlonError(f"{where}: {name} has neither urls nor a login that says where to get it")
+    return Source(
+        name=name,
+        urls=tuple(urls),
+        size=entry.get("size"),
+        about=entry.get("about"),
+        checksum=checksum,
+        login=login,
+    )
+
+
+def _check_keys(
+    where: str,
+    entry: Mapping[str, Any],
+    required: set[str],
+    optional: frozenset[str] | set[str] = frozenset(),
+):
+    if missing := required - set(entry):
+        raise OctathlonError(f"{where}: key {sorted(missing)[0]!r} is missing")
+    for key in set(entry) - required - optional:
+        close = get_close_matches(key, required | optional, 1)
+        raise OctathlonError(
+            f"{where}: unknown key {key!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+        )
