@@ -2,28 +2,28 @@
 
 Each data set declares its upstream archives once, in `datasets/<name>/sources.yaml`:
 
-    title: ImageNet LSVRC 2012                      # required, as are licence and homepage
+    title: ImageNet LSVRC 2012              # required, as are licence, homepage and login
     licence: non-commercial research and education
     homepage: https://image-net.org/challenges/LSVRC/2012/
-    login: where to get an account and the files    # null, or a clause for the sentence "…; get it from {login}"
+    login: null                             # or where to get an account and the files, in a few words
     archives:
-      - name: ILSVRC2012_img_train.tar              # required: a plain file name
-        size: 147897477120                          # exact bytes; left out where nobody published them
-        about: 2500000                              # approximate bytes, for disk space and messages, where size is unknown
-        checksum: "md5:1d675b47d978889d74fa0da5fadfb00e"    # md5:… or sha256:…; left out where unknown
-        urls: []                                    # mirrors in order (http, https, file); empty: behind a login
+      - name: ILSVRC2012_img_train.tar      # required: a plain file name
+        size: 147897477120                  # exact bytes; left out where nobody published them
+        about: 147000000000                 # approximate bytes, where the size is unknown
+        checksum: "md5:1d675b47…"           # md5:… or sha256:…; left out where unknown
+        urls: []                            # mirrors in order (http, https, file); none: behind a login
 
 A data set's configured source is one of
 
     miniature       drawn by the project's own writers
-    upstream        the declared archives: from `downloads/` beside the archives' folder, where a user puts files that
-                    need a login, else from the declared mirrors. Declared size and checksum are demanded.
+    upstream        the declared archives: from `downloads/` beside the archives' folder, where a user puts
+                    files that need a login, else from the mirrors. Declared size and checksum are demanded.
     https://…/path  (http, https, file) a prefix under which the archives lie, such as a site's mirror
     /a/folder       a folder that holds them; they are linked, not copied
 
-A prefix or folder may hold other data in the upstream format (own data, samples), so what sources.yaml declares does
-not bind it. Its own SHA256SUMS or MD5SUMS does: an archive listed there must match. Put the published sums beside a
-mirror's archives to have them checked.
+A prefix or folder may hold other data in the upstream format (own data, samples), so what sources.yaml
+declares does not bind it. Its own SHA256SUMS or MD5SUMS does: an archive listed there must match. Put the
+published sums beside a mirror's archives to have them checked.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Request:
         return self.folder.parent / "downloads"
 
     def local(self) -> Path | None:
-        """The user's own copy that is linked rather than downloaded or drawn; it need not exist. None: no such copy."""
+        """The user's own copy, to be linked, there or not; None where the archive is downloaded or drawn."""
         if self.source == "upstream":
             own = self.downloads / self.archive.name
             return own if own.exists() or not self.archive.urls else None
