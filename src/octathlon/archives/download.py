@@ -1,8 +1,8 @@
 """Download one large file: mirrors in order, resumed after any interruption, verified before it appears.
 
 A file that changed on the server is never spliced with what was there: a request for the rest names the
-version that it belongs to (If-Range, RFC 9110 section 13.1.5), and without such a name it is made only where a
-declared checksum would tell. Pooch, Snakemake's http storage and `curl --retry` do not resume inside a retry.
+version that it belongs to (If-Range, RFC 9110 section 13.1.5), and without such a name it is made only where
+a declared checksum would tell. Pooch, Snakemake's http storage and `curl --retry` do not resume in a retry.
 """
 
 from __future__ import annotations

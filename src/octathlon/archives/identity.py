@@ -1,9 +1,9 @@
 """Which archive the workflow planned with: a parameter of the job that fetches it.
 
-Snakemake reruns a job whose parameter changed. An archive is not declared to it (reruns would follow its time
-stamp), so the job carries the archive's identity, computed while planning with stat calls only: it stays the same
-while the content does and changes when the content does. The job is told the identity that it was planned with and
-stores it, with what it saw, in the sidecar `.<name>.seen` beside the receipt.
+Snakemake reruns a job whose parameter changed. An archive is not declared to it (reruns would follow its
+time stamp), so the job carries the archive's identity, computed while planning, mostly by stat calls: it changes
+exactly when the content does. The job is told the identity that it was planned with and stores it, with what it
+saw, in the sidecar `.<name>.seen` beside the receipt.
 
 | since the last job | identity | so |
 | --- | --- | --- |
@@ -19,9 +19,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from octathlon.archives.checksum import Seen
+from octathlon.archives.checksum import Seen, verified
 from octathlon.errors import OctathlonError
-from octathlon.receipts import file_digest, read_json, write_json
+from octathlon.receipts import read_json, write_json
 
 
 def identity(receipt: Path, file: Path) -> str:
@@ -39,9 +39,10 @@ def identity(receipt: Path, file: Path) -> str:
     if status.st_size == seen["bytes"]:
         if status.st_mtime_ns == seen["mtime_ns"]:
             return seen["identity"]
-        if file_digest(file) == seen["sha256"]:
+        now = verified(file)
+        if now.sha256 == seen["sha256"]:
             with suppress(OctathlonError):  # where it can't be noted, the next plan reads the file again
-                write_json(_sidecar(receipt), seen | {"mtime_ns": status.st_mtime_ns})
+                write_json(_sidecar(receipt), seen | {"mtime_ns": now.mtime_ns})
             return seen["identity"]
     # A file with an old time stamp put back could have the stored identity by chance, though not the content.
     return stamp if stamp != seen["identity"] else f"{stamp}+"

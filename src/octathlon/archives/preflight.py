@@ -1,4 +1,4 @@
-"""What stands in the way of the archives of a whole run, told before the first job. Stat calls only, no network."""
+"""What stands in the way of a whole run's archives, told before the first job. No network: stat calls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from octathlon.archives.sources import Request
 def missing(requests: Iterable[Request]) -> list[str]:
     """One sentence for each archive that a user must provide, and for each disk too small for the downloads.
 
-    An archive that was fetched from the same source counts as there, even if it was deleted since to free the disk.
+    An archive that was fetched from the same source counts as there, even if it was deleted since.
     """
     wanted = [request for request in requests if not _done(request)]
     absent = [sentence for request in wanted if (sentence := request.absent())]

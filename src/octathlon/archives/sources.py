@@ -92,6 +92,18 @@ class Request:
             return None
         return Path(self.source) / self.archive.name
 
+    def absent(self) -> str | None:
+        """What the user has to do, if the own copy is missing."""
+        own = self.local()
+        if own is None or own.exists():
+            return None
+        if self.source != "upstream":
+            return f"{own}: not there; put the archive there, or set datasets/{self.dataset}/source to its folder"
+        size = f"{self.archive.bytes:,} bytes" if self.archive.bytes else "size unknown"
+        return (
+            f"{self.archive.name} ({size}) is missing: get it from {self.archive.login} and put it at {own}"
+        )
+
     def watched(self) -> Path:
         """The file whose change means that the archive must be fetched again."""
         return self.local() or self.path
