@@ -1,6 +1,6 @@
 """Get one archive into its folder, verify it, and write the receipt that stands for it in the workflow.
 
-A user's own copy (a folder source, or an upstream archive put into `downloads/`) is linked, everything else is
+A user's own copy (a folder source, or an upstream archive put into `downloads/`) is linked, all else is
 downloaded. What is there and right is not downloaded again.
 """
 
@@ -19,7 +19,7 @@ from octathlon.errors import OctathlonError
 from octathlon.receipts import publish, write_json
 
 SUMS = {"SHA256SUMS": "sha256", "MD5SUMS": "md5"}
-SUMS_LINE = re.compile(r"([0-9a-f]{32}|[0-9a-f]{64}) [ *](?:\./)?(.+)")
+SUMS_LINE = re.compile(r"([0-9a-fA-F]{32}|[0-9a-fA-F]{64}) [ *](?:\./)?(.+)")
 
 
 def fetch(request: Request, planned: str) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def _demanded(request: Request) -> tuple[int | None, str | None]:
         for line in _sums(request, name).splitlines():
             found = SUMS_LINE.fullmatch(line.strip())
             if found and found[2] == request.archive.name:
-                return None, f"{algorithm}:{found[1]}"
+                return None, f"{algorithm}:{found[1].lower()}"
     return None, None
 
 

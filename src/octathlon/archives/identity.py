@@ -1,9 +1,9 @@
 """Which archive the workflow planned with: a parameter of the job that fetches it.
 
 Snakemake reruns a job whose parameter changed. An archive is not declared to it (reruns would follow its
-time stamp), so the job carries the archive's identity, computed while planning, mostly by stat calls: it changes
-exactly when the content does. The job is told the identity that it was planned with and stores it, with what it
-saw, in the sidecar `.<name>.seen` beside the receipt.
+time stamp), so the job carries the archive's identity, computed while planning, mostly by stat calls: it
+changes exactly when the content does. The job is told the identity that it was planned with and stores it,
+with what it saw, in the sidecar `.<name>.seen` beside the receipt.
 
 | since the last job | identity | so |
 | --- | --- | --- |

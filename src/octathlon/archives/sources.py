@@ -98,7 +98,7 @@ class Request:
         if own is None or own.exists():
             return None
         if self.source != "upstream":
-            return f"{own}: not there; put the archive there, or set datasets/{self.dataset}/source to its folder"
+            return f"{own}: not there; put it there, or set datasets/{self.dataset}/source to its folder"
         size = f"{self.archive.bytes:,} bytes" if self.archive.bytes else "size unknown"
         return (
             f"{self.archive.name} ({size}) is missing: get it from {self.archive.login} and put it at {own}"
