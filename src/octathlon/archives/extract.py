@@ -1,8 +1,8 @@
 """Read tar and gzip archives without unpacking them, and without trusting them.
 
 A tar is indexed by hopping from header to header: names, offsets and sizes, no data. Members are then read in
-place, also those of a tar inside a tar. Nothing is ever written under a name that an archive gives; names that
-would leave a folder, links, devices, duplicates and truncated archives are refused with one sentence.
+place, also those of a tar inside a tar. Nothing is ever written under a name that an archive gives; names
+that would leave a folder, links, devices, duplicates and truncated archives are refused with one sentence.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _index(window: _Window, label: str) -> list[Member]:
 
 
 def _safe_name(info: tarfile.TarInfo, label: str) -> str:
-    """The member's name without leading "./", if it is a plain file with a plain name; else an OctathlonError."""
+    """The member's name without leading "./"; an OctathlonError unless it is a plain file in the folder."""
     path = PurePosixPath(info.name)
     if not info.isreg() or info.issparse() or info.size < 0:
         raise OctathlonError(f"{label}: member {info.name!r} is not a plain file; {REMEDY}")
