@@ -147,13 +147,16 @@ def test_nobody_listens(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("validator", ["ETag", "Last-Modified", None])
-@pytest.mark.parametrize("checksum", [md5(OTHER), None])
+@pytest.mark.parametrize("checksum", [md5(OTHER), None], ids=["declared", "unknown"])
 def test_a_file_that_changes_between_attempts_is_not_spliced(
     tmp_path: Path, validator: str | None, checksum: str | None
 ) -> None:
     answers = Answer(cut=1_000_000), Answer(content=OTHER)
     with Site({"/file.tar": BODY}, *answers, validator=validator) as site:
         assert get(site, tmp_path, checksum=checksum) == OTHER
+        if validator:
+            assert site.requests[1][1]["If-Range"] == f'"{hash(BODY)}"'
+            assert len(site.requests) == 2  # so the server itself starts over
 
 
 def test_a_changed_file_is_noticed_where_if_range_is_ignored(tmp_path: Path) -> None:
