@@ -1,7 +1,8 @@
 """The system description of a submission: what can be detected on this machine, completed by its owner.
 
-Every published result names its system in `<org>/systems/<system>.json`: 33 fields, all strings but the software
-stack (mlperf_logging's system_desc_checker lists them). Nothing is guessed: what this module cannot see says N/A.
+Every published result names its system in `<org>/systems/<system>.json`: 33 fields, all strings but the
+software stack (mlperf_logging's system_desc_checker lists them). Nothing is guessed: what this module cannot see
+says N/A.
 """
 
 from __future__ import annotations
@@ -56,17 +57,16 @@ def host() -> dict[str, str]:
     sockets = int(processor.get("Socket(s)", "1"))
     threads = os.cpu_count() or 1
     cores = sockets * int(processor.get("Core(s) per socket", threads))
-    caches = {level: processor.get(f"{level} cache") for level in ("L1d", "L1i", "L2", "L3")}
+    sizes = {level: processor.get(f"{level} cache") for level in ("L1d", "L1i", "L2", "L3")}
+    caches = ", ".join(f"{level} {size}" for level, size in sizes.items() if size)
     frequency = processor.get("CPU max MHz")
     return {
         "host_processors_per_node": str(sockets),
         "host_processor_model_name": processor.get("Model name") or platform.machine(),
-        or platform.processor()
-        or platform.machine(),
         "host_processor_core_count": str(cores),
         "host_processor_vcpu_count": str(threads),
         "host_processor_frequency": f"{float(frequency):.0f} MHz" if frequency else NOT_KNOWN,
-        "host_processor_caches": ", ".join(f"{name} {size}" for name, size in caches.items() if size) or NOT_KNOWN,
+        "host_processor_caches": caches or NOT_KNOWN,
         "host_memory_capacity": _gibibytes(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")),
         "host_storage_capacity": _gibibytes(shutil.disk_usage(os.curdir).total),
     }
