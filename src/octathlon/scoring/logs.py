@@ -1,0 +1,288 @@
+"""Events out of training logs, in every format of the rounds v0.5 to v1.1.
+
+| round | line |
+|---|---|
+| v0.7 and later | `:::MLLOG {"time_ms": 1, "key": "run_start", "value": null, "metadata": {...}}` |
+| v0.6 | `:::MLL 1.234 run_start: {"value": null, "metadata": {...}}` |
+| v0.5 | `:::MLPv0.5.0 resnet 1.234 (train.py:10) run_stop: {"success": true}` |
+| v0.6, one submission | `MLPerf: resnet [06/13/19 00:30:56], run_start` |
+
+All give the same `Event`. Logs are whatever a terminal caught: the token may stand anywhere in a line, several
+processes may have written into one line (the last token counts, as in mlperf-logging's parser), and progress bars end
+lines with a bare carriage return. A file is read in blocks, so memory does not grow with it, and a search over bytes
+finds the wanted lines before anything is parsed.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from octathlon.errors import OctathlonError
+
+BLOCK = 1 << 20
+"""Bytes read at once; also the longest line that is read whole (real events stay below 4 KiB)."""
+TAIL = 1 << 16
+"""Bytes kept of a longer line: its last event, if it is one."""
+
+_V06 = re.compile(r":::MLL (?P<seconds>[0-9.]+) (?P<key>\w+): (?P<json>.*)", re.ASCII)
+_V05 = re.compile(
+    r":::MLPv0\.5\.0 \S+ (?P<seconds>[0-9.]+) \((?P<file>.*?):(?P<lineno>\d+)\) (?P<key>\w+)(?::(?P<json>.*))?",
+    re.ASCII,
+)
+_BARE = re.compile(r"MLPerf: \S+ \[(?P<date>[^\]]+)\], (?P<key>\w+)(?::(?P<json>.*))?", re.ASCII)
+_PERCENT = re.compile(r"([0-9.]+)%")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event, whatever the format. `metadata` holds `epoch_num` and, for run_stop, `status`, for all rounds."""
+
+    line: int
+    """Line of the file, counted from 1."""
+    time_ms: float
+    """Milliseconds since the Unix epoch."""
+    key: str
+    value: Any
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    """A line with a token that is not an event as the format defines it."""
+
+    line: int
+    reason: str
+    text: str
+
+
+Report = Callable[[BadLine], None]
+
+
+def read_events(
+    path: Path, keys: Iterable[str] | None = None, report: Report | None = None
+) -> Iterator[Event]:
+    """The events of a log, in file order.
+
+    Args:
+        path: the log.
+        keys: give only these events; the other lines are not even parsed. Default: all.
+        report: is called with each line that has a token and is not quite an event. A line that is readable all the
+            same (a Python dictionary where JSON belongs) is reported and given.
+
+    Raises:
+        OctathlonError: if the file cannot be read.
+    """
+    try:
+        if not path.is_file():
+            raise OctathlonError(f"{path}: not a regular file; give a log")
+        with path.open("rb") as file:
+            yield from _events(file, frozenset(keys) if keys is not None else None, report or _ignore)
+    except OSError as error:
+        raise OctathlonError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+
+
+def _ignore(_line: BadLine) -> None:
+    pass
+
+
+def _events(file: BinaryIO, keys: frozenset[str] | None, report: Report) -> Iterator[Event]:
+    patterns = _line_patterns(keys)
+    for line, block in _blocks(file, report):
+        counted = end = 0
+        for position in _positions(patterns, block):
+            if position < end:
+                continue
+            start, end = _line_bounds(block, position)
+            line += block.count(b"\n", counted, start)
+            counted = start
+            event = parse_line(block[start:end], line, report)
+            if event is not None and (keys is None or event.key in keys):
+                yield event
+
+
+def _line_patterns(keys: frozenset[str] | None) -> dict[bytes, re.Pattern[bytes]]:
+    """What finds the lines of `keys` (None: of all events): one pattern a format, under the literal it begins with.
+
+    A pattern with a literal beginning is searched some ten times faster than one that is a choice between formats.
+    """
+    if keys is None:
+        return {token: re.compile(token) for token in (b":::ML", b"MLPerf: ")}
+    names = b"|".join(re.escape(key).encode() for key in sorted(keys))
+    return {
+        b'"key"': re.compile(rb'"key"\s*:\s*"(?:%b)"' % names),
+        b":::MLL ": re.compile(rb":::MLL [0-9.]+ (?:%b):" % names),
+        b":::MLPv": re.compile(rb":::MLPv[^\r\n]*\) (?:%b)\b" % names),
+        b"MLPerf: ": re.compile(rb"MLPerf: [^\r\n]*\], (?:%b)\b" % names),
+    }
+
+
+def _positions(patterns: dict[bytes, re.Pattern[bytes]], block: bytes) -> list[int]:
+    """Where in the block the wanted lines are, in order; one position or more a line."""
+    found = [pattern for literal, pattern in patterns.items() if literal in block]
+    return sorted(match.start() for pattern in found for match in pattern.finditer(block))
+
+
+def _blocks(file: BinaryIO, report: Report) -> Iterator[tuple[int, bytes]]:
+    """Whole lines in blocks of about BLOCK bytes, each with the number of its first line."""
+    line, rest = 1, b""
+    while data := file.read(BLOCK):
+        data = rest + data
+        cut = data.rfind(b"\n") + 1 or data.rfind(b"\r") + 1
+        block, rest = data[:cut], data[cut:]
+        if len(rest) > BLOCK:
+            report(BadLine(line + block.count(b"\n"), f"longer than {BLOCK} bytes: only its end is read", ""))
+            rest = rest[-TAIL:]
+        if block:
+            yield line, block
+            line += block.count(b"\n")
+    if rest:
+        yield line, rest
+
+
+def _line_bounds(block: bytes, position: int) -> tuple[int, int]:
+    start = block.rfind(b"\n", 0, position) + 1
+    start = max(start, block.rfind(b"\r", start, position) + 1)
+    end = block.find(b"\n", position)
+    end = len(block) if end < 0 else end
+    carriage_return = block.find(b"\r", position, end)
+    return start, end if carriage_return < 0 else carriage_return
+
+
+def parse_line(line: bytes, number: int, report: Report = _ignore) -> Event | None:
+    """The event of a line (without its end); None, and a report, where the text after the token is none."""
+    start = line.rfind(b":::ML")
+    if start < 0:
+        start = line.rfind(b"MLPerf: ")
+    if start < 0:
+        return None
+    text = line[start:].strip()
+    try:
+        if text.startswith(b":::MLLOG "):
+            return _parse_mllog(text[9:], number, report)
+        return _parse_older(text, number, report)
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        ArithmeticError,
+        SyntaxError,
+        RecursionError,
+        MemoryError,
+    ) as error:
+        reason = f"no {error.args[0]}" if isinstance(error, KeyError) else str(error)
+        report(BadLine(number, reason, text[:200].decode(errors="replace")))
+        return None
+
+
+def _parse_mllog(text: bytes, number: int, report: Report) -> Event | None:
+    try:
+        fields = orjson.loads(text)
+    except ValueError:  # NaN and Infinity are allowed in a log, but not in JSON
+        fields = _loads(text.decode(errors="replace"), number, report)
+    if type(fields) is not dict or type(fields["key"]) is not str:
+        raise ValueError("not an object with a key")
+    if "time_ms" not in fields and "time_s" in fields:
+        fields["time_ms"] = float(fields["time_s"]) * 1000
+    for name in ("value", "metadata"):
+        if name not in fields:
+            report(BadLine(number, f"no {name}", text[:200].decode(errors="replace")))
+    return Event(
+        number,
+        _finite(fields["time_ms"]),
+        fields["key"],
+        fields.get("value"),
+        _mapping(fields.get("metadata")),
+    )
+
+
+def _parse_older(line: bytes, number: int, report: Report) -> Event | None:
+    text = line.decode(errors="replace")
+    if match := _V06.match(text):
+        fields = _loads(match["json"], number, report)
+        return Event(
+            number, _milliseconds(match), match["key"], fields["value"], _mapping(fields.get("metadata"))
+        )
+    if match := _V05.match(text):
+        metadata = {"file": match["file"], "lineno": int(match["lineno"])}
+        return _v05_event(match, _milliseconds(match), metadata, number, report)
+    if match := _BARE.match(text):
+        time = datetime.strptime(match["date"], "%m/%d/%y %H:%M:%S").replace(tzinfo=UTC)
+        return _v05_event(match, time.timestamp() * 1000, {}, number, report)
+    if text.startswith("MLPerf: "):
+        return None
+    raise ValueError("not an event of a known format")
+
+
+def _v05_event(
+    match: re.Match[str], time_ms: float, metadata: dict[str, Any], number: int, report: Report
+) -> Event:
+    """An event without metadata: what later rounds keep there stands in its value."""
+    text = (match["json"] or "").strip()
+    value = _scalar_or_object(text, number, report) if text else None
+    if match["key"] == "eval_accuracy" and isinstance(value, dict):
+        metadata["epoch_num"] = value.get("epoch")
+        value = value.get("value")
+    if match["key"] == "run_stop" and isinstance(value, dict):
+        metadata["status"] = "success" if str(value.get("success")).lower() == "true" else "aborted"
+    return Event(number, time_ms, match["key"], value, metadata)
+
+
+def _scalar_or_object(text: str, number: int, report: Report) -> Any:
+    """The JSON of a v0.5 line; a bare word is itself."""
+    percent = _PERCENT.sub(lambda match: str(float(match[1]) / 100), text)
+    return _loads(percent, number, report) if text[0] in '{["' else _number(text)
+
+
+def _number(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _loads(text: str, number: int, report: Report) -> Any:
+    """JSON, or (reported) a Python literal in its place, as some v0.6 and v0.7 logs have it."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        if len(text) > TAIL:
+            raise
+        value = ast.literal_eval(_JsonNames().visit(ast.parse(text, mode="eval")))
+        report(BadLine(number, f"not JSON ({error}); read as a Python literal", text[:200]))
+        return value
+
+
+class _JsonNames(ast.NodeTransformer):
+    """JSON's names as Python's constants, so that half-JSON is a literal."""
+
+    CONSTANTS = {"null": None, "true": True, "false": False, "NaN": math.nan, "Infinity": math.inf}
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Constant(self.CONSTANTS[node.id]) if node.id in self.CONSTANTS else node
+
+
+def _milliseconds(match: re.Match[str]) -> float:
+    return float(Decimal(match["seconds"]) * 1000)
+
+
+def _finite(value: Any) -> float:
+    """A time as a float: a number or a numeric string."""
+    time = float(value) if type(value) in (int, float, str) else math.nan
+    if not math.isfinite(time):
+        raise ValueError(f"time {value!r} is not a finite number")
+    return time
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
