@@ -1,8 +1,8 @@
 """The system description of a submission: what can be detected on this machine, completed by its owner.
 
 Every published result names its system in `<org>/systems/<system>.json`: 33 fields, all strings but the
-software stack (mlperf_logging's system_desc_checker lists them). Nothing is guessed: what this module cannot see
-says N/A.
+software stack (mlperf_logging's system_desc_checker lists them). Nothing is guessed: what this module cannot
+see says N/A.
 """
 
 from __future__ import annotations
@@ -44,11 +44,8 @@ def describe_system(
         )
     given = {"submitter": submitter, "division": division, "status": status, "system_name": name}
     found = given | {"number_of_nodes": str(nodes)} | host() | accelerators() | software()
-    return (
-        dict.fromkeys(fields["required"], NOT_KNOWN)
-        | found
-        | {key: _text(overrides[key]) for key in overrides}
-    )
+    chosen = {field: _text(value) for field, value in overrides.items()}
+    return dict.fromkeys(fields["required"], NOT_KNOWN) | found | chosen
 
 
 def host() -> dict[str, str]:
