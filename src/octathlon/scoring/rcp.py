@@ -1,0 +1,118 @@
+"""The reference convergence point (RCP) test: does a submission converge in suspiciously few epochs?
+
+The v1.1 rules (training_rules.adoc, "RCPs") compare the submission's olympic mean of epochs to the target with the
+reference's at the same global batch size, by a one-sided two-sample t-test at 95 % that takes the reference's
+standard deviation for both samples. The outcome is a flag with its numbers: it never removes a result.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, pstdev
+from typing import Literal
+
+from octathlon.scoring import rule_data
+
+CONFIDENCE = 0.95
+ROUNDING = 1e-6
+"""Relative; logs give fractions of an epoch with a few digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """How long the reference trains at a batch size, in the benchmark's unit: epochs, or samples for bert."""
+
+    batch_size: int
+    mean: float
+    """Olympic mean: without the lowest and the highest values."""
+    stdev: float
+    """Population standard deviation of the same values."""
+    count: int
+    """How many values these are."""
+
+    def minimum(self, runs: int) -> float:
+        """The smallest mean that a submission of `runs` runs may have."""
+        from scipy.special import stdtrit  # late: it takes longer to import than most commands run
+
+        submitted = runs - 2  # by the rules; also where four runs on each side are dropped
+        quantile = stdtrit(self.count + submitted - 2, CONFIDENCE)
+        return self.mean - quantile * self.stdev * math.sqrt(1 / self.count + 1 / submitted)
+
+    def max_speedup(self, runs: int) -> float:
+        """How many times faster than the reference a submission may converge."""
+        return self.mean / self.minimum(runs)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the test says of one result, and why."""
+
+    flag: Literal["pass", "fail", "missing", "exempt"]
+    words: str
+    mean: float | None = None
+    minimum: float | None = None
+
+
+def check_convergence(benchmark: str, batch_size: int, epochs: Sequence[float], drop: int) -> Verdict:
+    """Test the runs of one result.
+
+    Args:
+        benchmark: MLPerf name.
+        batch_size: the global batch size of all runs.
+        epochs: what each run took to the target, in the unit of the reference; infinity for a run that failed.
+        drop: how many lowest and highest values the olympic mean leaves out.
+    """
+    points = references(benchmark, drop)
+    if not points:
+        return Verdict("exempt", f"{benchmark} has no reference convergence points")
+    mean = trim(epochs, drop)[0]
+    if not math.isfinite(mean):
+        return Verdict("missing", f"more than {drop} of the runs did not converge: there is no mean to test")
+    if batch_size > points[-1].batch_size:
+        return Verdict(
+            "missing",
+            f"no reference at batch size {batch_size}: the largest is {points[-1].batch_size}",
+            mean,
+        )
+    point = at_batch_size(points, batch_size, len(epochs))
+    minimum = point.minimum(len(epochs))
+    numbers = f"mean {mean:.6g}, at least {minimum:.6g} at batch size {point.batch_size} (reference {point.mean:.6g})"
+    if mean >= minimum * (1 - ROUNDING):
+        return Verdict("pass", numbers, mean, minimum)
+    if batch_size < point.batch_size:
+        return Verdict(
+            "missing", f"no reference at batch size {batch_size} or below, and {numbers}", mean, minimum
+        )
+    return Verdict("fail", f"converges too fast: {numbers}", mean, minimum)
+
+
+def references(benchmark: str, drop: int) -> list[Reference]:
+    """The reference convergence points of a benchmark, by growing batch size."""
+    records = rule_data.load("rcps_v1.1").get(benchmark, [])
+    return [Reference(record["batch_size"], *trim(record["converged"], drop)) for record in records]
+
+
+def trim(values: Sequence[float], drop: int) -> tuple[float, float, int]:
+    """Mean, population standard deviation and number of the values without the `drop` lowest and highest."""
+    kept = sorted(values)[drop : len(values) - drop]
+    if not kept or not math.isfinite(sum(kept)):
+        return math.inf, math.nan, len(kept)
+    return fmean(kept), pstdev(kept), len(kept)
+
+
+def at_batch_size(points: Sequence[Reference], batch_size: int, runs: int) -> Reference:
+    """The reference for a batch size up to the largest: a point itself, or between two of them; below all, the first.
+
+    Between two points, mean and deviation are interpolated linearly in the batch size, and count as 2 x `runs` runs.
+    """
+    above = bisect_left(points, batch_size, key=lambda point: point.batch_size)
+    high = points[above]
+    if above == 0 or high.batch_size == batch_size:
+        return high
+    low = points[above - 1]
+    share = (batch_size - low.batch_size) / (high.batch_size - low.batch_size)
+    mean = low.mean + share * (high.mean - low.mean)
+    return Reference(batch_size, mean, low.stdev + share * (high.stdev - low.stdev), 2 * runs)
