@@ -1,4 +1,4 @@
-"""The RCP test against the worked example of the rules, the published numbers and the official checker's data."""
+"""The RCP test against the worked example of the rules, the published numbers and the official data."""
 
 import csv
 import json

@@ -1,7 +1,7 @@
 """The reference convergence point (RCP) test: does a submission converge in suspiciously few epochs?
 
-The v1.1 rules (training_rules.adoc, "RCPs") compare the submission's olympic mean of epochs to the target with the
-reference's at the same global batch size, by a one-sided two-sample t-test at 95 % that takes the reference's
+The v1.1 rules (training_rules.adoc, "RCPs") compare the submission's olympic mean of epochs to the target with
+the reference's at the same global batch size, by a one-sided two-sample t-test at 95 % that takes the reference's
 standard deviation for both samples. The outcome is a flag with its numbers: it never removes a result.
 """
 
@@ -62,7 +62,7 @@ def check_convergence(benchmark: str, batch_size: int, epochs: Sequence[float], 
     Args:
         benchmark: MLPerf name.
         batch_size: the global batch size of all runs.
-        epochs: what each run took to the target, in the unit of the reference; infinity for a run that failed.
+        epochs: what each run took to the target, in the unit of the reference; infinity: it failed.
         drop: how many lowest and highest values the olympic mean leaves out.
     """
     points = references(benchmark, drop)
@@ -79,7 +79,9 @@ def check_convergence(benchmark: str, batch_size: int, epochs: Sequence[float], 
         )
     point = at_batch_size(points, batch_size, len(epochs))
     minimum = point.minimum(len(epochs))
-    numbers = f"mean {mean:.6g}, at least {minimum:.6g} at batch size {point.batch_size} (reference {point.mean:.6g})"
+    numbers = (
+        f"mean {mean:.6g}, minimum {minimum:.6g} (reference {point.mean:.6g}, batch size {point.batch_size})"
+    )
     if mean >= minimum * (1 - ROUNDING):
         return Verdict("pass", numbers, mean, minimum)
     if batch_size < point.batch_size:
@@ -104,9 +106,9 @@ def trim(values: Sequence[float], drop: int) -> tuple[float, float, int]:
 
 
 def at_batch_size(points: Sequence[Reference], batch_size: int, runs: int) -> Reference:
-    """The reference for a batch size up to the largest: a point itself, or between two of them; below all, the first.
+    """The reference for a batch size up to the largest: a point itself, between two of them, or the smallest.
 
-    Between two points, mean and deviation are interpolated linearly in the batch size, and count as 2 x `runs` runs.
+    Between two points, mean and deviation are interpolated linearly in the batch size and count as 2 x `runs` runs.
     """
     above = bisect_left(points, batch_size, key=lambda point: point.batch_size)
     high = points[above]
