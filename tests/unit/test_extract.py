@@ -91,6 +91,7 @@ HOSTILE = {
     "character device": entry("null", type=tarfile.CHRTYPE),
     "block device": entry("disk", type=tarfile.BLKTYPE),
     "pipe": entry("pipe", type=tarfile.FIFOTYPE),
+    "sparse file": entry("sparse", type=tarfile.GNUTYPE_SPARSE),
 }
 
 
@@ -102,6 +103,15 @@ def test_hostile_members_are_refused_by_name(tmp_path: Path, member: tuple[tarfi
         index_tar(path)
     assert str(path) in str(error.value)
     assert repr(member[0].name) in str(error.value)
+
+
+def test_a_member_of_negative_size_is_refused(tmp_path: Path) -> None:
+    info, _ = entry("minus")
+    info.size = -512  # tarfile goes back by it and reads the same header for ever
+    path = tmp_path / "minus.tar"
+    path.write_bytes(tar_of(entry("fine", b"x"))[:1024] + info.tobuf(format=tarfile.GNU_FORMAT) + bytes(1024))
+    with pytest.raises(OctathlonError, match="'minus' is not a plain file"):
+        index_tar(path)
 
 
 @pytest.mark.parametrize("second", ["a", "./a"])
