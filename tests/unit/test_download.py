@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import pty
 import random
 import signal
 import subprocess
@@ -331,3 +332,19 @@ def test_whatever_happens_the_file_is_one_whole_version_or_absent(
             else:
                 assert target.read_bytes() in ([demanded] if demanded else VERSIONS)
                 break
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_shown_only_on_a_terminal(tmp_path: Path, terminal: bool) -> None:
+    (tmp_path / "source").write_bytes(BODY)
+    code = "import sys; from pathlib import Path; from octathlon.archives.download import download;"
+    code += "download([sys.argv[1]], Path(sys.argv[2]))"
+    command = [sys.executable, "-c", code, (tmp_path / "source").as_uri(), str(tmp_path / "file.tar")]
+    reader, writer = pty.openpty() if terminal else os.pipe()
+    subprocess.run(command, check=True, stderr=writer, env=os.environ | {"TERM": "xterm", "COLUMNS": "100"})
+    os.write(writer, b".")  # so that there is something to read in either case
+    shown = os.read(reader, 100_000).decode()
+    os.close(reader)
+    os.close(writer)
+    assert ("file.tar" in shown and "3.0/3.0 MB" in shown) == terminal
+    assert terminal or shown == "."
