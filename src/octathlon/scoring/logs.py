@@ -34,6 +34,8 @@ BLOCK = 1 << 20
 """Bytes read at once; also the longest line that is read whole (real events stay below 4 KiB)."""
 TAIL = 1 << 16
 """Bytes kept of a longer line: its last event, if it is one."""
+UNSTATED = object()
+"""The status of a run_stop in a format that has no word for it; told apart by identity: no log can forge it."""
 
 _V06 = re.compile(r":::MLL (?P<seconds>[0-9.]+) (?P<key>\w+): (?P<json>.*)", re.ASCII)
 _V05 = re.compile(
@@ -233,9 +235,15 @@ def _v05_event(
     if match["key"] == "eval_accuracy" and isinstance(value, dict):
         metadata["epoch_num"] = value.get("epoch")
         value = value.get("value")
-    if match["key"] == "run_stop" and isinstance(value, dict):
-        metadata["status"] = "success" if str(value.get("success")).lower() == "true" else "aborted"
+    if match["key"] == "run_stop":
+        metadata["status"] = _v05_status(value)
     return Event(number, time_ms, match["key"], value, metadata)
+
+
+def _v05_status(value: Any) -> Any:
+    if not isinstance(value, dict) or "success" not in value:
+        return UNSTATED
+    return "success" if str(value["success"]).lower() == "true" else "aborted"
 
 
 def _scalar_or_object(text: str, number: int, report: Report) -> Any:

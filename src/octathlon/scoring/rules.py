@@ -1,0 +1,157 @@
+"""The rounds' rules: `octathlon/rounds/v*.yaml`, one file a round, as objects.
+
+Adding a round is adding a file. The order of rounds is the order in which their logs begin (`logs.since`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Literal
+
+from octathlon.errors import OctathlonError
+from octathlon.scoring import rule_data
+
+Quality = Mapping[str, float]
+"""Metric -> value, of one evaluation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a metric must be within. The bound that a run is timed to includes its value, the other does not."""
+
+    at_least: float = -math.inf
+    above: float = -math.inf
+    at_most: float = math.inf
+    below: float = math.inf
+
+    @property
+    def higher_is_better(self) -> bool:
+        return self.at_least > -math.inf
+
+    def hold(self, value: float, tolerance: float) -> bool:
+        """True if `value` is within; `tolerance` is relative to the inclusive bounds. NaN never is."""
+        enough = self.at_least - tolerance * abs(self.at_least) if tolerance else self.at_least
+        return enough <= value <= self.at_most and self.above < value < self.below
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One benchmark of a round."""
+
+    name: str
+    runs: int
+    """Runs that a result needs."""
+    drop: int
+    """How many of the fastest, and of the slowest, do not count."""
+    target: Mapping[str, Bounds]
+    """Metric -> bounds, all to be met in one evaluation (closed division)."""
+    large_batch: tuple[int, Mapping[str, Bounds]] | None
+    """Another target from this global batch size on."""
+    first_converged_of: int | None
+    """That many runs are filed, and the first `runs` of them that converge count."""
+    progress: Literal["epochs", "samples", "other"]
+    """What `epoch_num` of an evaluation counts."""
+    stopped_by: Literal["run_stop", "eval_result"]
+    """eval_result: without a run_stop, the clock stopped at the timestamp of the first passing checkpoint."""
+    evaluated_after_the_clock: bool
+    """True where checkpoints are evaluated after run_stop, as the reference does."""
+    tolerance: float
+    """Relative tolerance of the target."""
+
+    def target_at(self, batch_size: int | None) -> Mapping[str, Bounds]:
+        """The target for a global batch size."""
+        if self.large_batch is not None and batch_size is not None and batch_size >= self.large_batch[0]:
+            return self.large_batch[1]
+        return self.target
+
+    def reached(self, quality: Quality, batch_size: int | None = None) -> bool:
+        """True if one evaluation's `quality` meets the target."""
+        target = self.target_at(batch_size)
+        return all(
+            bounds.hold(quality.get(name, math.nan), self.tolerance) for name, bounds in target.items()
+        )
+
+    @property
+    def higher_is_better(self) -> bool:
+        return next(iter(self.target.values())).higher_is_better
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One round's rules."""
+
+    name: str
+    ruleset: str
+    token: str
+    """What its log lines begin with."""
+    since: float
+    """When its logs begin, in milliseconds since the Unix epoch."""
+    init_limit_minutes: float
+    """Longest initialisation before the clock; infinity: no limit."""
+    tasks: Mapping[str, Task]
+    aliases: Mapping[str, str]
+    """Other names of benchmarks that submitters used."""
+
+    def task(self, name: str) -> Task | None:
+        """The benchmark of a name or an alias; None if the round has none such."""
+        lowered = name.lower()
+        return self.tasks.get(self.aliases.get(lowered, lowered))
+
+
+def round_names() -> list[str]:
+    """All rounds, oldest first."""
+    return [each.name for each in all_rounds()]
+
+
+@cache
+def all_rounds() -> tuple[Round, ...]:
+    """All rounds, oldest first."""
+    names = [path.stem for path in rule_data.ROUNDS.glob("v*.yaml")]
+    return tuple(sorted((load_round(name) for name in names), key=lambda each: each.since))
+
+
+@cache
+def load_round(name: str) -> Round:
+    """The rules of a round, e.g. `v1.1`.
+
+    Raises:
+        OctathlonError: if there is no such round.
+    """
+    if not (rule_data.ROUNDS / f"{name}.yaml").is_file() or not name.startswith("v"):
+        raise OctathlonError(f"unknown round {name!r}: choose one of {', '.join(round_names())}")
+    data = rule_data.load(name)
+    tolerance = data.get("target_tolerance", 0.0)
+    begin = data["logs"]["since"]
+    return Round(
+        name=name,
+        ruleset=data["ruleset"],
+        token=data["logs"]["token"],
+        since=datetime(begin.year, begin.month, begin.day, tzinfo=UTC).timestamp() * 1000,
+        init_limit_minutes=data.get("init_limit_minutes", math.inf),
+        tasks={task: _task(task, fields, tolerance) for task, fields in data["benchmarks"].items()},
+        aliases=data["aliases"],
+    )
+
+
+def _task(name: str, fields: Mapping[str, Any], tolerance: float) -> Task:
+    large = fields.get("large_batch")
+    return Task(
+        name=name,
+        runs=fields["runs"],
+        drop=fields["drop"],
+        target=_target(fields["target"]),
+        large_batch=(large["from"], _target(large["target"])) if large else None,
+        first_converged_of=fields.get("first_converged_of"),
+        progress=fields.get("progress", "epochs"),
+        stopped_by=fields.get("stopped_by", "run_stop"),
+        evaluated_after_the_clock=fields.get("evaluated_after_the_clock", False),
+        tolerance=tolerance,
+    )
+
+
+def _target(fields: Mapping[str, Mapping[str, float]]) -> dict[str, Bounds]:
+    return {metric: Bounds(**bounds) for metric, bounds in fields.items()}
