@@ -1,9 +1,8 @@
 """Does a log keep the rules of ruleset 1.1.0? Each broken rule is named, with its line.
 
 The rules are data (`rounds/compliance_v1.1.yaml`), after the official checker (training_1.1.0 of
-mlperf_logging.compliance_checker). It differs in two ways: missing or other `weights_initialization` events are
-warnings, as they were in the round (the checker of today refuses two thirds of the published runs for them), and
-open maskrcnn logs, on which the official checker crashes, are checked.
+mlperf_logging.compliance_checker), but for one thing: missing or other `weights_initialization` events are
+warnings, as they were in the round. Today's checker refuses two thirds of the published runs for them.
 """
 
 from __future__ import annotations
@@ -20,8 +19,10 @@ from octathlon.scoring import rule_data
 from octathlon.scoring.constraints import describe, problem
 from octathlon.scoring.logs import BadLine, Event, read_events
 
+ROUND = "v1.1"
+RULES = f"compliance_{ROUND}"
 Severity = Literal["error", "warning"]
-Rules = Mapping[str, Mapping[str, Any]]
+Rules = Mapping[str, dict[str, Any]]
 LAYER_KEYS = ("submission_division", "submission_benchmark", "opt_name")
 """Their first values choose the rules of a log."""
 
@@ -53,9 +54,22 @@ def check_log(path: Path) -> list[Finding]:
 
 def rules_of(division: Any, benchmark: Any, optimizer: Any) -> Rules:
     """The rules for a log: all layers that apply, later entries in place of earlier ones."""
-    layers = rule_data.load("compliance_v1.1")
+    layers = rule_data.load(RULES)["layers"]
     names = ("common", f"{division}", f"{division}_{benchmark}", f"{division}_{benchmark}_{optimizer}")
-    return {key: rule for name in names for key, rule in layers["layers"].get(name, {}).items()}
+    rules = {key: rule for name in names for key, rule in layers.get(name, {}).items()}
+    return {key: _with_numbers(rule, benchmark) for key, rule in rules.items()}
+
+
+def _with_numbers(rule: dict[str, Any], benchmark: Any) -> dict[str, Any]:
+    """A rule that names numbers of the round (target, limits) with these in place."""
+    numbers = rule_data.load(ROUND)
+    changes: dict[str, Any] = {}
+    if rule.get("reached") == "target":
+        target = numbers["benchmarks"][benchmark]["target"]
+        changes["reached"] = {"fields": target} if len(target) > 1 else next(iter(target.values()))
+    if "within" in rule:
+        changes["within"] = {key: numbers[limit] for key, limit in rule["within"].items()}
+    return rule | changes if changes else rule
 
 
 def expand(pattern: str) -> list[str]:
@@ -128,7 +142,7 @@ class _Checker:
                 self._add(f"{key}.reached", f"no value is {describe(rule['reached'])}", tally.line)
             if "tensors" in rule and tally.count:
                 self._judge_tensors(key, rule)
-        for keys in rule_data.load("compliance_v1.1")["either"]:
+        for keys in rule_data.load(RULES)["either"]:
             if not any(key in self.tallies for key in keys):
                 self._add(f"{keys[0]}.count", f"no {' and no '.join(keys)}: one of them is required")
 

@@ -1,6 +1,6 @@
 """The small language in which `rounds/compliance_*.yaml` says what a logged value must be.
 
-A constraint is a mapping of operators to operands, e.g. `{min: 0.759, below: 1.0}`: a value must satisfy them all.
+A constraint is a mapping of operators to operands, e.g. `{at_least: 0.759, below: 1}`: all must be satisfied.
 A value of the wrong type, or a NaN, satisfies no comparison.
 """
 
@@ -75,8 +75,8 @@ HOLDS: dict[str, Callable[[Any, Any], bool]] = {
     "filled": lambda value, _: value != "",
     "equals": lambda value, operand: value == operand,
     "in": lambda value, operand: value in operand,
-    "min": lambda value, operand: value >= operand,
-    "max": lambda value, operand: value <= operand,
+    "at_least": lambda value, operand: value >= operand,
+    "at_most": lambda value, operand: value <= operand,
     "above": lambda value, operand: value > operand,
     "below": lambda value, operand: value < operand,
     "integer": lambda value, _: isinstance(value, int),
@@ -89,8 +89,8 @@ WORDS = {
     "filled": "filled in",
     "equals": "{}",
     "in": "one of {}",
-    "min": "at least {}",
-    "max": "at most {}",
+    "at_least": "at least {}",
+    "at_most": "at most {}",
     "above": "above {}",
     "below": "below {}",
     "integer": "an integer",
