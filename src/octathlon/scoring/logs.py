@@ -57,6 +57,8 @@ class Event:
     key: str
     value: Any
     metadata: dict[str, Any]
+    marker: str = ":::MLLOG"
+    """What its line begins with, which tells the format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,9 +214,8 @@ def _parse_older(line: bytes, number: int, report: Report) -> Event | None:
     text = line.decode(errors="replace")
     if match := _V06.match(text):
         fields = _loads(match["json"], number, report)
-        return Event(
-            number, _milliseconds(match), match["key"], fields["value"], _mapping(fields.get("metadata"))
-        )
+        metadata = _mapping(fields.get("metadata"))
+        return Event(number, _milliseconds(match), match["key"], fields["value"], metadata, ":::MLL")
     if match := _V05.match(text):
         metadata = {"file": match["file"], "lineno": int(match["lineno"])}
         return _v05_event(match, _milliseconds(match), metadata, number, report)
@@ -237,7 +238,8 @@ def _v05_event(
         value = value.get("value")
     if match["key"] == "run_stop":
         metadata["status"] = _v05_status(value)
-    return Event(number, time_ms, match["key"], value, metadata)
+    marker = ":::MLPv0.5.0" if "file" in metadata else "MLPerf:"
+    return Event(number, time_ms, match["key"], value, metadata, marker)
 
 
 def _v05_status(value: Any) -> Any:

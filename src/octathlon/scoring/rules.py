@@ -80,13 +80,13 @@ class Task:
         return next(iter(self.target.values())).higher_is_better
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Round:
     """One round's rules."""
 
     name: str
     ruleset: str
-    token: str
+    markers: tuple[str, ...]
     """What its log lines begin with."""
     since: float
     """When its logs begin, in milliseconds since the Unix epoch."""
@@ -129,7 +129,7 @@ def load_round(name: str) -> Round:
     return Round(
         name=name,
         ruleset=data["ruleset"],
-        token=data["logs"]["token"],
+        markers=tuple(data["logs"]["markers"]),
         since=datetime(begin.year, begin.month, begin.day, tzinfo=UTC).timestamp() * 1000,
         init_limit_minutes=data.get("init_limit_minutes", math.inf),
         tasks={task: _task(task, fields, tolerance) for task, fields in data["benchmarks"].items()},

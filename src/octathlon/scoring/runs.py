@@ -35,6 +35,8 @@ class Log:
     """What one log says, before any round's rules are applied."""
 
     path: Path
+    marker: str = ""
+    """What its lines begin with, which tells the format."""
     starts: int = 0
     stops: int = 0
     start_ms: float = math.inf
@@ -92,6 +94,7 @@ def _count_bad(log: Log, _bad: BadLine) -> None:
 
 
 def _on_start(log: Log, event: Event) -> None:
+    log.marker = log.marker or event.marker
     log.starts += 1
     log.start_ms = min(log.start_ms, event.time_ms)
 

@@ -1,0 +1,296 @@
+"""Entries: one system's result on one benchmark, scored by the rules of its round."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from octathlon.errors import OctathlonError
+from octathlon.scoring import rule_data
+from octathlon.scoring.descriptions import Description, availability, division, read_description
+from octathlon.scoring.olympic import Score, scaled_drop, score_runs
+from octathlon.scoring.rules import Round, Task, all_rounds, load_round
+from octathlon.scoring.runs import Log, Run, judge, read_log
+from octathlon.scoring.tree import Folder, Skipped, find_folders, natural
+
+PARALLEL_FROM = 32 << 20
+"""Bytes of logs from which on starting processes pays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One system's result on one benchmark. Empty, None or an empty list: not known."""
+
+    round: str
+    org: str
+    system: str
+    division: str
+    status: str
+    """As the system's description has it."""
+    availability: str
+    """The display name of `status`, or of the logs' status."""
+    accelerator: str
+    nodes: int | None
+    accelerators: int | None
+    """Of all nodes."""
+    framework: str
+    benchmark: str
+    runs_needed: int | None
+    score: Score
+    runs: tuple[Run, ...]
+    """In natural order of their files."""
+    global_batch_size: float | None
+    epochs_to_target: float | None
+    """Mean over the converged runs, in the round's `epoch_num`; None where that counts something else."""
+    samples_to_target: float | None
+    quality: float | None
+    """Open division: geometric mean over the converged runs of the final quality."""
+    flags: tuple[str, ...]
+    """What the rules question without removing the result."""
+    anomalies: tuple[str, ...]
+    """What is odd about the logs and the description."""
+    task: Task | None
+    folder: str
+    """Path in the tree."""
+
+    @property
+    def converged(self) -> tuple[Run, ...]:
+        return tuple(run for run in self.runs if run.converged)
+
+    @property
+    def reason(self) -> str:
+        """Why there is no score; empty if there is one."""
+        failures = Counter(run.reason for run in self.runs if run.reason)
+        words = "; ".join(
+            f"{reason} ({count})" if count > 1 else reason for reason, count in failures.items()
+        )
+        return f"{self.score.reason}: {words}" if self.score.reason and words else self.score.reason
+
+
+def score_paths(
+    paths: Iterable[Path],
+    round_name: str | None = None,
+    runs: int | None = None,
+    processes: int | None = None,
+) -> tuple[list[Entry], list[Skipped]]:
+    """Score every benchmark folder under `paths`.
+
+    Args:
+        paths: results trees, any part of one, or logs; see `tree.find_folders`.
+        round_name: whose rules hold; default: told from the logs, for each tree.
+        runs: how many runs a result needs; default: as many as the round says.
+        processes: how many processes read; default: as many as there are cores, 1 for few logs.
+
+    Returns:
+        The entries in order of their folders, and what was skipped.
+
+    Raises:
+        OctathlonError: if a path does not exist, there is no such round, or nothing to score.
+    """
+    fixed = load_round(round_name) if round_name else None
+    folders, skipped = find_folders(paths, _is_benchmark)
+    if not folders:
+        raise OctathlonError(
+            "nothing to score: no result*.txt in a benchmark folder; give a results tree or logs"
+        )
+    logs = read_logs([path for folder in folders for path in folder.logs], processes)
+    rounds = {} if fixed else _rounds_of(folders, logs)
+    entries = [
+        score_folder(folder, [logs[path] for path in folder.logs], fixed or rounds[folder.root], runs)
+        for folder in folders
+    ]
+    return entries, skipped + [Skipped(log.path, log.unreadable) for log in logs.values() if log.unreadable]
+
+
+def _is_benchmark(name: str) -> bool:
+    return any(each.task(name) for each in all_rounds())
+
+
+def read_logs(paths: Sequence[Path], processes: int | None = None) -> dict[Path, Log]:
+    """Read many logs, in several processes where that pays; the result does not depend on how many."""
+    sizes = {path: _size(path) for path in paths}
+    cores = len(os.sched_getaffinity(0)) if sum(sizes.values()) >= PARALLEL_FROM else 1
+    processes = min(processes or cores, len(paths))
+    if processes < 2:
+        return {path: read_log(path) for path in paths}
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    largest_first = sorted(paths, key=lambda path: -sizes[path])
+    with ProcessPoolExecutor(processes, mp_context=get_context("fork")) as pool:
+        logs = dict(zip(largest_first, pool.map(read_log, largest_first, chunksize=8), strict=True))
+    return {path: logs[path] for path in paths}
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _rounds_of(folders: Iterable[Folder], logs: dict[Path, Log]) -> dict[Path, Round]:
+    """The round of each tree: that of most of its logs, by their format and date; without any, the newest."""
+    votes: dict[Path, Counter[Round]] = {}
+    for folder in folders:
+        tree = votes.setdefault(folder.root, Counter())
+        tree.update(found for path in folder.logs if (found := _round_of(logs[path])))
+    newest = all_rounds()[-1]
+    return {
+        root: max(tree, key=lambda each: (tree[each], each.since)) if tree else newest
+        for root, tree in votes.items()
+    }
+
+
+def _round_of(log: Log) -> Round | None:
+    same_format = [each for each in all_rounds() if log.marker in each.markers]
+    begun = [each for each in same_format if log.start_ms >= each.since]
+    return (begun or same_format or [None])[-1] if log.starts else None
+
+
+def score_folder(folder: Folder, logs: Sequence[Log], rules: Round, runs: int | None = None) -> Entry:
+    """Score one benchmark folder by a round's rules."""
+    description = read_description(folder)
+    word = _division(description, logs)
+    task = rules.task(folder.path.name) or rules.task(_identity(logs, "benchmark"))
+    judged = tuple(judge(log, rules, task, word) for log in logs) if task else ()
+    needed = runs or (task.runs if task else None)
+    score = _score(judged, task, runs) if task else Score(None, f"not a benchmark of {rules.name}")
+    converged = [run for run in judged if run.converged]
+    batch_size = _common(log.numbers.get("global_batch_size") for log in logs)
+    return Entry(
+        round=rules.name,
+        org=folder.organisation.name if folder.organisation else _identity(logs, "org"),
+        system=folder.path.parent.name if folder.results else _identity(logs, "platform"),
+        division=word,
+        status=description.status,
+        availability=availability(description.status, _identity(logs, "status")),
+        accelerator=description.accelerator,
+        nodes=description.nodes,
+        accelerators=description.accelerators,
+        framework=description.framework,
+        benchmark=task.name if task else folder.path.name,
+        runs_needed=needed,
+        score=score,
+        runs=judged,
+        global_batch_size=batch_size,
+        epochs_to_target=_mean(run.epoch for run in converged)
+        if task and task.progress == "epochs"
+        else None,
+        samples_to_target=_mean(samples_to_target(run, task) for run in converged) if task else None,
+        quality=_geometric_mean(converged, task) if task and word == "open" else None,
+        flags=_flags(judged, rules, task, word, batch_size),
+        anomalies=tuple(_anomalies(description, logs, judged)),
+        task=task,
+        folder=str(folder.path.relative_to(folder.root)) if folder.results else folder.path.name,
+    )
+
+
+def _score(judged: Sequence[Run], task: Task, runs: int | None) -> Score:
+    """The score of all runs; indices refer to `judged`."""
+    needed = runs or task.runs
+    drop = scaled_drop(task.drop, task.runs, needed) if runs else task.drop
+    order = sorted(
+        range(len(judged)), key=lambda index: (judged[index].log.start_ms, natural(judged[index].log.path))
+    )
+    if task.first_converged_of is not None and len(judged) >= task.first_converged_of:
+        order = [index for index in order if judged[index].converged][:needed]
+    minutes = [judged[index].minutes if judged[index].converged else math.inf for index in order]
+    score = score_runs(minutes, needed, drop)
+    low, high, kept = (
+        tuple(order[place] for place in places) for places in (score.low, score.high, score.kept)
+    )
+    return Score(score.minutes, score.reason, low, high, kept)
+
+
+def samples_to_target(run: Run, task: Task) -> float | None:
+    """Training samples that a run took to its target.
+
+    Where `epoch_num` counts samples (bert) but is 1, the log's train_samples is the number trained until convergence.
+    """
+    train_samples = run.log.numbers.get("train_samples")
+    if run.epoch is None or task.progress == "other":
+        return None
+    if task.progress == "samples":
+        return run.epoch if run.epoch > 1 else train_samples
+    return run.epoch * train_samples if train_samples is not None else None
+
+
+def _division(description: Description, logs: Sequence[Log]) -> str:
+    """The description decides; where it says nothing, the logs; closed where nothing is said."""
+    return description.division or division(_identity(logs, "division")) or "closed"
+
+
+def _identity(logs: Iterable[Log], name: str) -> str:
+    """What most logs say of a submission_* value."""
+    values = Counter(log.identity[name] for log in logs if name in log.identity)
+    return min(values, key=lambda value: (-values[value], value), default="")
+
+
+def _common(values: Iterable[float | None]) -> float | None:
+    """The one value that all known ones have."""
+    different = {value for value in values if value is not None}
+    return different.pop() if len(different) == 1 else None
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
+def _geometric_mean(converged: Iterable[Run], task: Task) -> float | None:
+    metric = next(iter(task.target))
+    values = [run.quality.get(metric, math.nan) for run in converged]
+    if not values or not all(value > 0 for value in values):
+        return None
+    return math.exp(math.fsum(math.log(value) for value in values) / len(values))
+
+
+def _flags(
+    judged: Sequence[Run], rules: Round, task: Task | None, word: str, batch_size: float | None
+) -> tuple[str, ...]:
+    """The test against reference convergence points: a flag with its numbers, never a filter."""
+    references = rule_data.ROUNDS / f"rcps_{rules.name}.yaml"
+    if (
+        task is None
+        or word != "closed"
+        or batch_size is None
+        or len(judged) != task.runs
+        or not references.is_file()
+    ):
+        return ()
+    from octathlon.scoring.rcp import check_convergence
+
+    points = [_convergence_point(run, task) if run.converged else math.inf for run in judged]
+    if None in points:
+        return ()
+    verdict = check_convergence(task.name, int(batch_size), points, task.drop)
+    return (f"RCP {verdict.flag}: {verdict.words}",) if verdict.flag in ("fail", "missing") else ()
+
+
+def _convergence_point(run: Run, task: Task) -> float | None:
+    return samples_to_target(run, task) if task.progress == "samples" else run.epoch
+
+
+def _anomalies(description: Description, logs: Sequence[Log], judged: Sequence[Run]) -> list[str]:
+    found = [description.problem] if description.problem else []
+    words = {division(log.identity["division"]) for log in logs if "division" in log.identity}
+    if description.division and words - {description.division}:
+        found.append(
+            f"division: {description.division} in the description, {', '.join(sorted(words))} in the logs"
+        )
+    batch_sizes = {log.numbers["global_batch_size"] for log in logs if "global_batch_size" in log.numbers}
+    if len(batch_sizes) > 1:
+        found.append(
+            f"different global batch sizes: {', '.join(f'{size:g}' for size in sorted(batch_sizes)[:5])}"
+        )
+    clocks = Counter((log.start_ms, log.stop_ms) for log in logs if log.starts and log.stops)
+    if repeated := sum(count for count in clocks.values() if count > 1):
+        found.append(f"{repeated} runs have the same clock: copies of one log?")
+    odd = Counter(anomaly for run in judged for anomaly in run.anomalies)
+    failed = Counter(run.reason for run in judged if run.reason)
+    return found + [f"{words} ({count} of {len(judged)} runs)" for words, count in (failed + odd).items()]

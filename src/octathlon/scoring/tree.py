@@ -1,0 +1,147 @@
+"""Where the logs are: benchmark folders of a results tree, of any part of one, or single logs.
+
+Since v0.6 a tree is `ORG/results/SYSTEM/BENCHMARK/result_N.txt`; in v0.5 it was
+`v0.5.0/ORG/.../SUBMISSION/results/SYSTEM/BENCHMARK/result_N.txt`, with a `submission.json` in the submission. Trees come from strangers: links to folders are not followed (they may
+loop), and whatever is not read is reported.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from octathlon.errors import OctathlonError
+
+DEEPEST = 12
+"""Levels below the given path. A round's benchmark folders are at most six deep."""
+
+_VERSION = re.compile(r"v\d+\.\d+\.\d+")
+"""v0.5.0: the folder that holds the organisations of v0.5."""
+_LOG = re.compile(r"result.*\.txt")
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Something in the tree that was not read, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(slots=True)
+class Folder:
+    """One benchmark folder: the logs of one system on one benchmark."""
+
+    path: Path
+    logs: list[Path] = field(default_factory=list)
+    """In natural order: result_2 before result_10."""
+
+    @property
+    def results(self) -> Path | None:
+        """The `results` folder that this one is in; None outside a tree."""
+        grandparent = self.path.parent.parent
+        return grandparent if grandparent.name == "results" else None
+
+    @property
+    def organisation(self) -> Path | None:
+        """The organisation's folder; None outside a tree."""
+        if self.results is None:
+            return None
+        owner = self.results.parent
+        for below, folder in pairwise((owner, *owner.parents)):
+            if _VERSION.fullmatch(folder.name):
+                return below
+        return owner.parent if (owner / "submission.json").is_file() else owner
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds the tree; outside of one, the folder itself."""
+        if self.organisation is None:
+            return self.path
+        parent = self.organisation.parent
+        return parent.parent if _VERSION.fullmatch(parent.name) else parent
+
+
+def find_folders(
+    paths: Iterable[Path], is_benchmark: Callable[[str], bool]
+) -> tuple[list[Folder], list[Skipped]]:
+    """All benchmark folders under `paths`, in order of their path, and what was skipped.
+
+    Args:
+        paths: folders at any level of a tree, or logs.
+        is_benchmark: whether a folder name is that of a benchmark; such a folder is listed even if it has no logs.
+
+    Raises:
+        OctathlonError: if one of `paths` does not exist.
+    """
+    folders: dict[Path, Folder] = {}
+    skipped: list[Skipped] = []
+    for path in paths:
+        absolute = Path(
+            os.path.abspath(path)
+        )  # not resolve(): the names of a linked tree's folders mean something
+        if absolute.is_file():
+            folder = folders.setdefault(absolute.parent, Folder(absolute.parent))
+            folder.logs.append(absolute)
+        elif absolute.is_dir():
+            for found in _walk(absolute, is_benchmark, skipped):
+                folders[found.path] = found
+        else:
+            raise OctathlonError(f"{path}: not there; give a results tree, a part of one, or logs")
+    for folder in folders.values():
+        folder.logs = sorted(set(folder.logs), key=natural)
+    return [folders[path] for path in sorted(folders)], skipped
+
+
+def natural(path: Path) -> list[tuple[int, str]]:
+    """A sorting key that puts result_2 before result_10."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"([0-9]+)", path.name)]
+
+
+def _walk(root: Path, is_benchmark: Callable[[str], bool], skipped: list[Skipped]) -> Iterator[Folder]:
+    waiting = [(root, 0)]
+    while waiting:
+        path, depth = waiting.pop()
+        try:
+            with os.scandir(path) as entries:
+                found = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            skipped.append(Skipped(path, f"cannot be listed ({error.strerror})"))
+            continue
+        folder, below = _sort_out(path, found, skipped)
+        if folder.logs or (folder.results is not None and is_benchmark(path.name)):
+            yield folder
+        elif depth < DEEPEST:
+            waiting.extend((each, depth + 1) for each in below)
+        elif below:
+            skipped.append(Skipped(path, f"deeper than {DEEPEST} levels"))
+
+
+def _sort_out(
+    path: Path, entries: Iterable[os.DirEntry[str]], skipped: list[Skipped]
+) -> tuple[Folder, list[Path]]:
+    """A folder with its logs, and the folders in it."""
+    folder, below = Folder(path), []
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            below.append(Path(entry.path))
+        elif _LOG.fullmatch(entry.name) and _is_regular(entry):
+            folder.logs.append(Path(entry.path))
+        elif _LOG.fullmatch(entry.name):
+            skipped.append(Skipped(Path(entry.path), "not a regular file"))
+        elif entry.is_symlink() and Path(entry.path).is_dir():
+            skipped.append(Skipped(Path(entry.path), "a link to a folder"))
+    return folder, below
+
+
+def _is_regular(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a loop of links
+        return False
