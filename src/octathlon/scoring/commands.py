@@ -53,6 +53,8 @@ def _keep_out(paths: Sequence[Path], outputs: Any) -> None:
 def _show(entries: Sequence[Entry], skipped: Sequence[Skipped]) -> None:
     import sys
 
+    from octathlon.scoring.tables import clean
+
     if sys.stdout.isatty():
         from rich.console import Console
 
@@ -64,24 +66,26 @@ def _show(entries: Sequence[Entry], skipped: Sequence[Skipped]) -> None:
 
         click.echo(to_markdown(entries), nl=False)
     for each in skipped[:SHOWN]:
-        click.echo(f"skipped {each.path}: {each.reason}", err=True)
+        click.echo(clean(f"skipped {each.path}: {each.reason}"), err=True)
     if len(skipped) > SHOWN:
         click.echo(f"skipped {len(skipped) - SHOWN} more; --json FILE lists them all", err=True)
 
 
 @click.command()
-@click.argument("paths", type=ANY, nargs=-1, required=True)
+@click.argument("paths", type=ANY, nargs=-1)
 @click.option("--markdown", type=FILE, help="Write the comparison as Markdown.")
 def compare(paths: Sequence[Path], markdown: Path | None) -> None:
     """Set rounds side by side: PATHS are results trees, or CSV files that `score` wrote.
 
-    Shows the best result of each benchmark and division in each round, the speed-up from round to round, also per
-    accelerator and against Moore's law, and what was announced of v1.1, recomputed.
+    Without PATHS, the published results that come with Octathlon are compared.
+
+    Shows the best result of each benchmark and division in each round, the speed-up from round to round,
+    also per accelerator and against Moore's law, and what was announced of v1.1, recomputed.
     """
-    from octathlon.scoring.compare import comparison, load
+    from octathlon.scoring.compare import comparison, load, published_files
     from octathlon.scoring.tables import write_text
 
-    text = comparison([result for path in paths for result in load(path)])
+    text = comparison([result for path in paths or published_files() for result in load(path)])
     if markdown:
         write_text(markdown, text)
     click.echo(text, nl=False)

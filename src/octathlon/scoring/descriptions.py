@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from octathlon.scoring.tree import Folder
+from octathlon.scoring.tree import Folder, is_file
 
 LARGEST = 1 << 20
 """Bytes of a description that are read; real ones have a few thousand."""
@@ -69,7 +69,7 @@ def read_description(folder: Folder) -> Description:
         return Description()
     system = folder.path.parent
     paths = (folder.results.parent / "systems" / f"{system.name}.json", system / "entry.json")
-    path = next((path for path in paths if path.is_file()), None)
+    path = next((path for path in paths if is_file(path)), None)
     if path is None:
         return Description(problem=f"no systems/{system.name}.json")
     try:

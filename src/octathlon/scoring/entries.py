@@ -210,7 +210,8 @@ def _score(judged: Sequence[Run], task: Task, runs: int | None) -> Score:
 def samples_to_target(run: Run, task: Task) -> float | None:
     """Training samples that a run took to its target.
 
-    Where `epoch_num` counts samples (bert) but is 1, the log's train_samples is the number trained until convergence.
+    Where `epoch_num` counts samples (bert) but is 1, the log's train_samples is the number trained until
+    convergence.
     """
     train_samples = run.log.numbers.get("train_samples")
     if run.epoch is None or task.progress == "other":

@@ -7,10 +7,10 @@
 | v0.5 | `:::MLPv0.5.0 resnet 1.234 (train.py:10) run_stop: {"success": true}` |
 | v0.6, one submission | `MLPerf: resnet [06/13/19 00:30:56], run_start` |
 
-All give the same `Event`. Logs are whatever a terminal caught: the token may stand anywhere in a line, several
-processes may have written into one line (the last token counts, as in mlperf-logging's parser), and progress bars end
-lines with a bare carriage return. A file is read in blocks, so memory does not grow with it, and a search over bytes
-finds the wanted lines before anything is parsed.
+All give the same `Event`. Logs are whatever a terminal caught: the marker may stand anywhere in a line,
+several processes may have written into one line (the last marker counts, as in mlperf-logging's parser), and
+progress bars end lines with a bare carriage return. A file is read in blocks, so memory does not grow with
+it, and a search over bytes finds the wanted lines before anything is parsed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import ast
 import json
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,12 +35,16 @@ BLOCK = 1 << 20
 """Bytes read at once; also the longest line that is read whole (real events stay below 4 KiB)."""
 TAIL = 1 << 16
 """Bytes kept of a longer line: its last event, if it is one."""
+LATEST = 1e14
+"""Milliseconds since the Unix epoch, in the year 5138: no log is later."""
 UNSTATED = object()
-"""The status of a run_stop in a format that has no word for it; told apart by identity: no log can forge it."""
+"""The status of a run_stop in a format that has no word for it; told apart by identity: no log can forge
+it."""
 
 _V06 = re.compile(r":::MLL (?P<seconds>[0-9.]+) (?P<key>\w+): (?P<json>.*)", re.ASCII)
 _V05 = re.compile(
-    r":::MLPv0\.5\.0 \S+ (?P<seconds>[0-9.]+) \((?P<file>.*?):(?P<lineno>\d+)\) (?P<key>\w+)(?::(?P<json>.*))?",
+    r":::MLPv0\.5\.0 \S+ (?P<seconds>[0-9.]+) \((?P<file>.*?):(?P<lineno>\d+)\) (?P<key>\w+)"
+    r"(?::(?P<json>.*))?",
     re.ASCII,
 )
 _BARE = re.compile(r"MLPerf: \S+ \[(?P<date>[^\]]+)\], (?P<key>\w+)(?::(?P<json>.*))?", re.ASCII)
@@ -48,7 +53,8 @@ _PERCENT = re.compile(r"([0-9.]+)%")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event, whatever the format. `metadata` holds `epoch_num` and, for run_stop, `status`, for all rounds."""
+    """One event, whatever the format. `metadata` holds `epoch_num` and, for run_stop, `status`, in all of
+    them."""
 
     line: int
     """Line of the file, counted from 1."""
@@ -63,7 +69,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class BadLine:
-    """A line with a token that is not an event as the format defines it."""
+    """A line with a marker that is not an event as the format defines it."""
 
     line: int
     reason: str
@@ -74,15 +80,19 @@ Report = Callable[[BadLine], None]
 
 
 def read_events(
-    path: Path, keys: Iterable[str] | None = None, report: Report | None = None
+    path: Path,
+    keys: Iterable[str] | None = None,
+    report: Report | None = None,
+    once: Iterable[str] = (),
 ) -> Iterator[Event]:
     """The events of a log, in file order.
 
     Args:
         path: the log.
         keys: give only these events; the other lines are not even parsed. Default: all.
-        report: is called with each line that has a token and is not quite an event. A line that is readable all the
-            same (a Python dictionary where JSON belongs) is reported and given.
+        report: is called with each line that has a marker and is not quite an event. A line that is readable
+            all the same (a Python dictionary where JSON belongs) is reported and given.
+        once: of these `keys`, give only the first event (ranks repeat them a thousand times).
 
     Raises:
         OctathlonError: if the file cannot be read.
@@ -91,7 +101,8 @@ def read_events(
         if not path.is_file():
             raise OctathlonError(f"{path}: not a regular file; give a log")
         with path.open("rb") as file:
-            yield from _events(file, frozenset(keys) if keys is not None else None, report or _ignore)
+            wanted = None if keys is None else frozenset(keys)
+            yield from _events(file, wanted, report or _ignore, frozenset(key.encode() for key in once))
     except OSError as error:
         raise OctathlonError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
 
@@ -100,12 +111,15 @@ def _ignore(_line: BadLine) -> None:
     pass
 
 
-def _events(file: BinaryIO, keys: frozenset[str] | None, report: Report) -> Iterator[Event]:
+def _events(
+    file: BinaryIO, keys: frozenset[str] | None, report: Report, once: frozenset[bytes]
+) -> Iterator[Event]:
     patterns = _line_patterns(keys)
+    given: set[bytes] = set()
     for line, block in _blocks(file, report):
         counted = end = 0
-        for position in _positions(patterns, block):
-            if position < end:
+        for position, key in _positions(patterns, block):
+            if position < end or key in given:
                 continue
             start, end = _line_bounds(block, position)
             line += block.count(b"\n", counted, start)
@@ -113,28 +127,32 @@ def _events(file: BinaryIO, keys: frozenset[str] | None, report: Report) -> Iter
             event = parse_line(block[start:end], line, report)
             if event is not None and (keys is None or event.key in keys):
                 yield event
+                if key in once and event.key.encode() == key:
+                    given.add(key)
 
 
 def _line_patterns(keys: frozenset[str] | None) -> dict[bytes, re.Pattern[bytes]]:
-    """What finds the lines of `keys` (None: of all events): one pattern a format, under the literal it begins with.
+    """What finds the lines of `keys` (None: of all events), with the key as its group: one pattern a format.
 
-    A pattern with a literal beginning is searched some ten times faster than one that is a choice between formats.
+    Each stands under the literal that it begins with: such a pattern is searched some ten times faster than
+    one that is a choice between formats. The repetitions are bounded, so that no line can make the search
+    quadratic.
     """
     if keys is None:
-        return {token: re.compile(token) for token in (b":::ML", b"MLPerf: ")}
+        return {marker: re.compile(marker + b"()") for marker in (b":::ML", b"MLPerf: ")}
     names = b"|".join(re.escape(key).encode() for key in sorted(keys))
     return {
-        b'"key"': re.compile(rb'"key"\s*:\s*"(?:%b)"' % names),
-        b":::MLL ": re.compile(rb":::MLL [0-9.]+ (?:%b):" % names),
-        b":::MLPv": re.compile(rb":::MLPv[^\r\n]*\) (?:%b)\b" % names),
-        b"MLPerf: ": re.compile(rb"MLPerf: [^\r\n]*\], (?:%b)\b" % names),
+        b'"key"': re.compile(rb'"key"\s{0,9}:\s{0,9}"(%b)"' % names),
+        b":::MLL ": re.compile(rb":::MLL [0-9.]{1,40} (%b):" % names),
+        b":::MLPv": re.compile(rb":::MLPv[^\r\n]{0,500}\) (%b)\b" % names),
+        b"MLPerf: ": re.compile(rb"MLPerf: [^\r\n]{0,100}\], (%b)\b" % names),
     }
 
 
-def _positions(patterns: dict[bytes, re.Pattern[bytes]], block: bytes) -> list[int]:
-    """Where in the block the wanted lines are, in order; one position or more a line."""
+def _positions(patterns: dict[bytes, re.Pattern[bytes]], block: bytes) -> list[tuple[int, bytes]]:
+    """Where in the block the wanted lines are, in order, with their keys; one position or more a line."""
     found = [pattern for literal, pattern in patterns.items() if literal in block]
-    return sorted(match.start() for pattern in found for match in pattern.finditer(block))
+    return sorted((match.start(), match[1]) for pattern in found for match in pattern.finditer(block))
 
 
 def _blocks(file: BinaryIO, report: Report) -> Iterator[tuple[int, bytes]]:
@@ -164,7 +182,7 @@ def _line_bounds(block: bytes, position: int) -> tuple[int, int]:
 
 
 def parse_line(line: bytes, number: int, report: Report = _ignore) -> Event | None:
-    """The event of a line (without its end); None, and a report, where the text after the token is none."""
+    """The event of a line (without its end); None, and a report, where the text after the marker is none."""
     start = line.rfind(b":::ML")
     if start < 0:
         start = line.rfind(b"MLPerf: ")
@@ -203,7 +221,7 @@ def _parse_mllog(text: bytes, number: int, report: Report) -> Event | None:
             report(BadLine(number, f"no {name}", text[:200].decode(errors="replace")))
     return Event(
         number,
-        _finite(fields["time_ms"]),
+        _time(fields["time_ms"]),
         fields["key"],
         fields.get("value"),
         _mapping(fields.get("metadata")),
@@ -268,9 +286,15 @@ def _loads(text: str, number: int, report: Report) -> Any:
     except ValueError as error:
         if len(text) > TAIL:
             raise
-        value = ast.literal_eval(_JsonNames().visit(ast.parse(text, mode="eval")))
+        value = _literal(text)
         report(BadLine(number, f"not JSON ({error}); read as a Python literal", text[:200]))
         return value
+
+
+def _literal(text: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        return ast.literal_eval(_JsonNames().visit(ast.parse(text, mode="eval")))
 
 
 class _JsonNames(ast.NodeTransformer):
@@ -283,14 +307,14 @@ class _JsonNames(ast.NodeTransformer):
 
 
 def _milliseconds(match: re.Match[str]) -> float:
-    return float(Decimal(match["seconds"]) * 1000)
+    return _time(float(Decimal(match["seconds"]) * 1000))
 
 
-def _finite(value: Any) -> float:
-    """A time as a float: a number or a numeric string."""
+def _time(value: Any) -> float:
+    """A time in milliseconds as a float: a number or a numeric string."""
     time = float(value) if type(value) in (int, float, str) else math.nan
-    if not math.isfinite(time):
-        raise ValueError(f"time {value!r} is not a finite number")
+    if not 0 <= time < LATEST:
+        raise ValueError("its time is not a number of milliseconds since 1970")
     return time
 
 

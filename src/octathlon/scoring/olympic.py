@@ -1,7 +1,8 @@
 """The olympic mean: the score of a benchmark's runs, or why there is none.
 
-training_rules.adoc, "Benchmark results": the fastest and the slowest run are dropped and the rest is averaged. A run
-that did not converge is infinitely slow: it uses up one of the places at the slow end, whatever its own clock says.
+training_rules.adoc, "Benchmark results": the fastest and the slowest run are dropped and the rest is
+averaged. A run that did not converge is infinitely slow: it uses up one of the places at the slow end,
+whatever its own clock says.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Score:
 
 
 def scaled_drop(drop: int, runs: int, needed: int) -> int:
-    """How many to drop at each end where `needed` runs stand for a round's `runs`: as many in proportion, at least 1."""
+    """How many to drop at each end where `needed` runs stand for a round's `runs`: as many in proportion, at
+    least 1."""
     return max(1, round(drop * needed / runs))
 
 
@@ -36,8 +38,9 @@ def score_runs(minutes: Sequence[float], needed: int, drop: int) -> Score:
 
     Args:
         minutes: in the order in which the runs started.
-        needed: how many runs make a result. Where there are more, every window of `needed` consecutive runs is scored,
-            and the window with the median score counts (the slower of the middle two): picking the best is forbidden.
+        needed: how many runs make a result. Where there are more, every window of `needed` consecutive runs
+            is scored, and the window with the median score counts (the slower of the middle two): picking
+            the best is forbidden.
         drop: how many runs are dropped at each end.
     """
     if needed < 2 * drop + 1:

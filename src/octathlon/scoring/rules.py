@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any, Literal
 
@@ -21,7 +21,8 @@ Quality = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a metric must be within. The bound that a run is timed to includes its value, the other does not."""
+    """What a metric must be within. The bound that a run is timed to includes its value, the other does
+    not."""
 
     at_least: float = -math.inf
     above: float = -math.inf
@@ -31,6 +32,11 @@ class Bounds:
     @property
     def higher_is_better(self) -> bool:
         return self.at_least > -math.inf
+
+    @property
+    def threshold(self) -> float:
+        """The inclusive bound."""
+        return self.at_least if self.higher_is_better else self.at_most
 
     def hold(self, value: float, tolerance: float) -> bool:
         """True if `value` is within; `tolerance` is relative to the inclusive bounds. NaN never is."""
@@ -85,6 +91,7 @@ class Round:
     """One round's rules."""
 
     name: str
+    published: date
     ruleset: str
     markers: tuple[str, ...]
     """What its log lines begin with."""
@@ -128,6 +135,7 @@ def load_round(name: str) -> Round:
     begin = data["logs"]["since"]
     return Round(
         name=name,
+        published=data["published"],
         ruleset=data["ruleset"],
         markers=tuple(data["logs"]["markers"]),
         since=datetime(begin.year, begin.month, begin.day, tzinfo=UTC).timestamp() * 1000,

@@ -16,6 +16,8 @@ MILLISECONDS = 60_000.0
 """Of a minute."""
 CLOCK_SKEW = 1000.0
 """Milliseconds by which the clocks and the log lines of one run may disagree."""
+LARGEST = 1e100
+"""No quality, epoch, seed or size is larger; sums of such numbers stay finite."""
 MOST_EVALUATIONS = 20_000
 """Evaluations kept of one log, so that memory does not grow with it (the published logs have at most 600)."""
 
@@ -82,7 +84,7 @@ def read_log(path: Path) -> Log:
     """Read what scoring needs of a log. Never raises: a file that cannot be read says so in `unreadable`."""
     log = Log(path)
     try:
-        for event in read_events(path, _HANDLERS, lambda bad: _count_bad(log, bad)):
+        for event in read_events(path, _HANDLERS, lambda bad: _count_bad(log, bad), once=_FIRST):
             _HANDLERS[event.key](log, event)
     except OctathlonError as error:
         log.unreadable = str(error)
@@ -139,6 +141,10 @@ def _on_number(log: Log, event: Event) -> None:
         log.numbers.setdefault(event.key, number)
 
 
+_IDENTITY = tuple(f"submission_{name}" for name in ("org", "platform", "division", "status", "benchmark"))
+_NUMBERS = ("global_batch_size", "seed", "train_samples", "eval_samples")
+_FIRST = ("init_start", *_IDENTITY, *_NUMBERS)
+"""Of these, the first event counts."""
 _HANDLERS: dict[str, Callable[[Log, Event], None]] = {
     "run_start": _on_start,
     "run_stop": _on_stop,
@@ -146,28 +152,24 @@ _HANDLERS: dict[str, Callable[[Log, Event], None]] = {
     "init_stop": _on_init_stop,
     "eval_accuracy": _on_evaluation,
     "eval_result": _on_checkpoint,
-    **dict.fromkeys(
-        (f"submission_{name}" for name in ("org", "platform", "division", "status", "benchmark")),
-        _on_identity,
-    ),
-    **dict.fromkeys(("global_batch_size", "seed", "train_samples", "eval_samples"), _on_number),
+    **dict.fromkeys(_IDENTITY, _on_identity),
+    **dict.fromkeys(_NUMBERS, _on_number),
 }
 
 
 def _number(value: Any) -> float | None:
-    """A finite number, or one in a string, as some submitters logged them; integers stay integers."""
+    """A finite number of sensible size, or one in a string, as some submitters logged them."""
     if type(value) is str:
         try:
             value = float(value)
         except ValueError:
             return None
-    if type(value) not in (int, float) or not abs(value) < math.inf:
-        return None
-    return value
+    return value if type(value) in (int, float) and abs(value) < LARGEST else None
 
 
 def _quality(value: Any) -> Quality | float | None:
-    """An evaluation's value: a number, an object of them, or a list (v0.6: box and mask of maskrcnn, in this order)."""
+    """An evaluation's value: a number, an object of them, or a list (v0.6: box and mask of maskrcnn, in this
+    order)."""
     if isinstance(value, list):
         value = dict(zip(("BBOX", "SEGM"), value, strict=False)) if len(value) == 2 else None
     if isinstance(value, dict) and len(value) == 1:
@@ -182,11 +184,13 @@ def judge(log: Log, rules: Round, task: Task, division: str) -> Run:
     """Apply a round's rules to one log.
 
     A run converged if it ran from run_start to a run_stop with status success, kept the limit of the untimed
-    initialisation, and one evaluation met the round's target (closed division) or there is an evaluation at all
-    (open division, where each submission has its own target). training_rules.adoc, sections "Timing" and "Results".
+    initialisation, and one evaluation met the round's target (closed division) or there is an evaluation at
+    all (open division, where each submission has its own target). training_rules.adoc, sections "Timing" and
+    "Results".
     """
     batch_size = log.numbers.get("global_batch_size")
-    evaluations = [each for each in log.evaluations if each.time_ms >= log.start_ms]
+    on_the_clock = (each for each in log.evaluations if each.time_ms >= log.start_ms)
+    evaluations = sorted(on_the_clock, key=lambda each: each.time_ms)
     named = [(each, named_quality(each.quality, task)) for each in evaluations]
     passed = next((each for each in named if task.reached(each[1], batch_size)), None)
     decisive = passed if division == "closed" else (named[-1] if named else None)

@@ -4,20 +4,20 @@ The shape of `scores.json` (all the report page reads); null where a value is no
 
     {"format": 1,
      "entries": [{
-        <every column of the CSV, by the same names; lists instead of words joined by "; " in flags and anomalies>,
-        "target": {"accuracy": {"at_least": 0.759, "below": 1}},      the round's (closed division); {} otherwise
+        <every column of the CSV, by the same names; flags and anomalies are lists>,
+        "target": {"accuracy": {"at_least": 0.759, "below": 1}},  the round's (closed division); {} otherwise
         "higher_is_better": true,
-        "logs": [{                                                     one object a run, in natural order of the files
+        "logs": [{                              one object a run, in natural order of the files
             "file": "result_0.txt",
-            "started_ms": 1634831816075,                               run_start, milliseconds since the Unix epoch
-            "minutes": 28.6,                                           run_start to run_stop, also of a failed run
+            "started_ms": 1634831816075,        run_start, milliseconds since the Unix epoch
+            "minutes": 28.6,                    run_start to run_stop, also of a failed run
             "init_minutes": 1.2,
-            "converged": true, "reason": "",                           why it did not
-            "dropped": "none",                                         low, high, none; unused: not in the scored window
-            "epochs": 37,                                              epoch_num of the evaluation that met the target
-            "quality": 0.7591,                                         its value; {metric: value} where several
+            "converged": true, "reason": "",    why it did not
+            "dropped": "none",                  low, high, none; unused: not in the scored window
+            "epochs": 37,                       epoch_num of the evaluation that met the target
+            "quality": 0.7591,                  its value; {metric: value} where several
             "seed": 1, "global_batch_size": 408, "train_samples": 1281167,
-            "curve": [[3.1, 4, 0.41], ...],                            minutes since run_start, epoch_num, value
+            "curve": [[3.1, 4, 0.41], ...],     minutes since run_start, epoch_num, value
             "anomalies": ["..."]}]}],
      "skipped": [{"path": "...", "reason": "..."}]}
 """
@@ -91,13 +91,27 @@ SHORT = ("org", "system", "division", "accelerator", "accelerators", "benchmark"
 """What tables for readers show beside the score."""
 
 
+def cells(entry: Entry) -> dict[str, Any]:
+    """An entry's columns."""
+    return {name: clean(column(entry)) for name, column in COLUMNS.items()}
+
+
+def clean(value: Any) -> Any:
+    """Text from strangers' files and names without what a terminal or a file cannot bear; the rest as it is."""
+    if isinstance(value, list):
+        return [clean(each) for each in value]
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return "".join(char if char.isprintable() else " " if char.isspace() else "\ufffd" for char in value)
+
+
 def to_csv(entries: Iterable[Entry]) -> str:
     """One row an entry, numbers at full precision, empty where a value is not known."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for entry in entries:
-        writer.writerow(_cell(column(entry)) for column in COLUMNS.values())
+        writer.writerow(_cell(value) for value in cells(entry).values())
     return text.getvalue()
 
 
@@ -112,7 +126,7 @@ def to_json(entries: Iterable[Entry], skipped: Iterable[Skipped] = ()) -> dict[s
     return {
         "format": FORMAT,
         "entries": [_entry(entry) for entry in entries],
-        "skipped": [{"path": str(each.path), "reason": each.reason} for each in skipped],
+        "skipped": [{"path": clean(str(each.path)), "reason": clean(each.reason)} for each in skipped],
     }
 
 
@@ -120,7 +134,7 @@ def _entry(entry: Entry) -> dict[str, Any]:
     target = (
         entry.task.target_at(entry.global_batch_size) if entry.task and entry.division == "closed" else {}
     )
-    return {name: column(entry) for name, column in COLUMNS.items()} | {
+    return cells(entry) | {
         "target": {metric: _bounds(bounds) for metric, bounds in target.items()},
         "higher_is_better": entry.task.higher_is_better if entry.task else True,
         "logs": [_run(entry, index, run) for index, run in enumerate(entry.runs)],
@@ -135,12 +149,12 @@ def _bounds(bounds: Bounds) -> dict[str, float]:
 def _run(entry: Entry, index: int, run: Run) -> dict[str, Any]:
     log = run.log
     return {
-        "file": log.path.name,
+        "file": clean(log.path.name),
         "started_ms": log.start_ms if log.starts else None,
         "minutes": run.minutes,
         "init_minutes": run.init_minutes,
         "converged": run.converged,
-        "reason": run.reason,
+        "reason": clean(run.reason),
         "dropped": _dropped(entry, index),
         "epochs": run.epoch,
         "quality": _value(run.quality) if run.quality else None,
@@ -148,7 +162,7 @@ def _run(entry: Entry, index: int, run: Run) -> dict[str, Any]:
         "global_batch_size": log.numbers.get("global_batch_size"),
         "train_samples": log.numbers.get("train_samples"),
         "curve": _curve(entry, run) if log.starts else [],
-        "anomalies": list(run.anomalies),
+        "anomalies": clean(list(run.anomalies)),
     }
 
 
@@ -174,7 +188,8 @@ def _value(quality: Quality) -> float | dict[str, float]:
 
 
 def to_markdown(entries: Sequence[Entry]) -> str:
-    """A table for readers: scores with three decimals, as the rounds publish them; the reason where there is none."""
+    """A table for readers: scores with three decimals, as the rounds publish them; the reason where there is
+    none."""
     header = [*SHORT, "minutes"]
     lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * (len(header) - 1) + " ---: |"]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row(entry)) + " |" for entry in entries]
@@ -183,8 +198,9 @@ def to_markdown(entries: Sequence[Entry]) -> str:
 
 def row(entry: Entry) -> list[str]:
     """An entry's cells in the tables for readers."""
-    cells = ["" if (value := COLUMNS[name](entry)) is None else str(value) for name in SHORT]
-    return [*cells, entry.reason if entry.score.minutes is None else f"{entry.score.minutes:.3f}"]
+    columns = cells(entry)
+    shown = ["" if columns[name] is None else str(columns[name]) for name in SHORT]
+    return [*shown, columns["reason"] if entry.score.minutes is None else f"{entry.score.minutes:.3f}"]
 
 
 def to_rich(entries: Sequence[Entry]) -> Table:

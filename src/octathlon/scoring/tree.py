@@ -1,8 +1,9 @@
 """Where the logs are: benchmark folders of a results tree, of any part of one, or single logs.
 
 Since v0.6 a tree is `ORG/results/SYSTEM/BENCHMARK/result_N.txt`; in v0.5 it was
-`v0.5.0/ORG/.../SUBMISSION/results/SYSTEM/BENCHMARK/result_N.txt`, with a `submission.json` in the submission. Trees come from strangers: links to folders are not followed (they may
-loop), and whatever is not read is reported.
+`v0.5.0/ORG/.../SUBMISSION/results/SYSTEM/BENCHMARK/result_N.txt`, with a `submission.json` in the submission.
+Trees come from strangers: links to folders are not followed (they may loop), and what is not read is
+reported.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ class Folder:
         for below, folder in pairwise((owner, *owner.parents)):
             if _VERSION.fullmatch(folder.name):
                 return below
-        return owner.parent if (owner / "submission.json").is_file() else owner
+        return owner.parent if is_file(owner / "submission.json") else owner
 
     @property
     def root(self) -> Path:
@@ -73,7 +74,8 @@ def find_folders(
 
     Args:
         paths: folders at any level of a tree, or logs.
-        is_benchmark: whether a folder name is that of a benchmark; such a folder is listed even if it has no logs.
+        is_benchmark: whether a folder name is that of a benchmark; such a folder is listed even if it has no
+            logs.
 
     Raises:
         OctathlonError: if one of `paths` does not exist.
@@ -81,13 +83,11 @@ def find_folders(
     folders: dict[Path, Folder] = {}
     skipped: list[Skipped] = []
     for path in paths:
-        absolute = Path(
-            os.path.abspath(path)
-        )  # not resolve(): the names of a linked tree's folders mean something
-        if absolute.is_file():
+        absolute = Path(os.path.abspath(path))  # noqa: PTH100 (the names of a linked tree's folders count)
+        if is_file(absolute):
             folder = folders.setdefault(absolute.parent, Folder(absolute.parent))
             folder.logs.append(absolute)
-        elif absolute.is_dir():
+        elif os.path.isdir(absolute):  # noqa: PTH112 (Path.is_dir() raises where it may not look)
             for found in _walk(absolute, is_benchmark, skipped):
                 folders[found.path] = found
         else:
@@ -95,6 +95,14 @@ def find_folders(
     for folder in folders.values():
         folder.logs = sorted(set(folder.logs), key=natural)
     return [folders[path] for path in sorted(folders)], skipped
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a regular file that may be looked at."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def natural(path: Path) -> list[tuple[int, str]]:
@@ -131,17 +139,10 @@ def _sort_out(
             continue
         if entry.is_dir(follow_symlinks=False):
             below.append(Path(entry.path))
-        elif _LOG.fullmatch(entry.name) and _is_regular(entry):
+        elif _LOG.fullmatch(entry.name) and is_file(Path(entry.path)):
             folder.logs.append(Path(entry.path))
         elif _LOG.fullmatch(entry.name):
             skipped.append(Skipped(Path(entry.path), "not a regular file"))
-        elif entry.is_symlink() and Path(entry.path).is_dir():
-            skipped.append(Skipped(Path(entry.path), "a link to a folder"))
+        elif entry.is_symlink() and not is_file(Path(entry.path)):
+            skipped.append(Skipped(Path(entry.path), "a link that leads to no file"))
     return folder, below
-
-
-def _is_regular(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:  # a loop of links
-        return False
