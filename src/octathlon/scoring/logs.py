@@ -237,7 +237,7 @@ def _parse_older(line: bytes, number: int, report: Report) -> Event | None:
     if match := _V05.match(text):
         metadata = {"file": match["file"], "lineno": int(match["lineno"])}
         return _v05_event(match, _milliseconds(match), metadata, number, report)
-    if match := _BARE.match(text):
+    if match := _BARE.fullmatch(text):
         time = datetime.strptime(match["date"], "%m/%d/%y %H:%M:%S").replace(tzinfo=UTC)
         return _v05_event(match, time.timestamp() * 1000, {}, number, report)
     if text.startswith("MLPerf: "):
@@ -284,7 +284,7 @@ def _loads(text: str, number: int, report: Report) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        if len(text) > TAIL:
+        if "'" not in text or len(text) > TAIL:
             raise
         value = _literal(text)
         report(BadLine(number, f"not JSON ({error}); read as a Python literal", text[:200]))
@@ -293,7 +293,7 @@ def _loads(text: str, number: int, report: Report) -> Any:
 
 def _literal(text: str) -> Any:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)
+        warnings.simplefilter("ignore")
         return ast.literal_eval(_JsonNames().visit(ast.parse(text, mode="eval")))
 
 

@@ -50,7 +50,8 @@ class Log:
     init_start_ms: float = math.inf
     init_stop_ms: float = -math.inf
     evaluations: list[Evaluation] = field(default_factory=list)
-    unread_evaluations: int = 0
+    all_evaluations: bool = True
+    """False if there were more than are kept."""
     checkpoints: list[tuple[Any, float]] = field(default_factory=list)
     """MiniGo's passing models: iteration, and seconds since run_start."""
     identity: dict[str, str] = field(default_factory=dict)
@@ -119,7 +120,7 @@ def _on_init_stop(log: Log, event: Event) -> None:
 
 def _on_evaluation(log: Log, event: Event) -> None:
     if len(log.evaluations) == MOST_EVALUATIONS:
-        log.unread_evaluations += 1
+        log.all_evaluations = False
     elif (quality := _quality(event.value)) is not None:
         log.evaluations.append(Evaluation(event.time_ms, _number(event.metadata.get("epoch_num")), quality))
 
@@ -268,15 +269,15 @@ def _anomalies(log: Log, task: Task, passed: Evaluation | None) -> list[str]:
     if passed and passed.time_ms > log.stop_ms + CLOCK_SKEW and not task.evaluated_after_the_clock:
         found.append("target met only after run_stop")
     if log.starts > 1:
-        found.append(f"{log.starts} run_start events: the earliest counts")
+        found.append("several run_start events: the earliest counts")
     if log.stops > 1:
-        found.append(f"{log.stops} run_stop events: the earliest counts")
+        found.append("several run_stop events: the earliest counts")
     if log.statuses == ["success"] and passed is None:
         found.append("status success without the round's target")
     if log.statuses and log.statuses[0] != "success" and passed is not None:
         found.append(f"status {log.statuses[0]} with the round's target met")
     if log.bad_lines:
-        found.append(f"{log.bad_lines} lines that are not quite events")
-    if log.unread_evaluations:
-        found.append(f"{log.unread_evaluations} evaluations beyond the first {MOST_EVALUATIONS} not read")
+        found.append("lines that are not quite events")
+    if not log.all_evaluations:
+        found.append(f"evaluations beyond the first {MOST_EVALUATIONS} not read")
     return found

@@ -97,7 +97,7 @@ def cells(entry: Entry) -> dict[str, Any]:
 
 
 def clean(value: Any) -> Any:
-    """Text from strangers' files and names without what a terminal or a file cannot bear; the rest as it is."""
+    """Text from strangers' files and names without what a terminal or a file cannot bear."""
     if isinstance(value, list):
         return [clean(each) for each in value]
     if not isinstance(value, str) or value.isprintable():

@@ -1,0 +1,42 @@
+"""The real results of the rounds, where the shared folder beside the repository has them."""
+
+import csv
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROUNDS = Path(__file__).resolve().parents[2].parent / "shared" / "rounds"
+
+
+@pytest.fixture(scope="session")
+def results_tree(tmp_path_factory):
+    """A function that unpacks the part of a round's results that is at hand, once a session."""
+    trees = {}
+
+    def unpack(round_name):
+        archive = ROUNDS / f"training_results_{round_name}-part.tar.zst"
+        if not archive.is_file():
+            pytest.skip(f"no {archive.name} beside the repository")
+        if round_name not in trees:
+            trees[round_name] = tmp_path_factory.mktemp("rounds") / round_name
+            trees[round_name].mkdir()
+            command = ["tar", "--extract", "--use-compress-program=zstd --long=27", "--file", archive]
+            subprocess.run([*command, "--directory", trees[round_name]], check=True)
+        return trees[round_name]
+
+    return unpack
+
+
+@pytest.fixture(scope="session")
+def expected_rows():
+    """A function that gives the rows of a round's expected results."""
+
+    def read(round_name):
+        path = ROUNDS / f"expected_{round_name}-part.csv"
+        if not path.is_file():
+            pytest.skip(f"no {path.name} beside the repository")
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))
+
+    return read

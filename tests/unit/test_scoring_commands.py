@@ -1,0 +1,107 @@
+"""`octathlon score` and `octathlon compare` on the command line."""
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+from training_logs import write_folder
+
+from octathlon.errors import OctathlonError
+from octathlon.scoring.commands import compare, score
+
+
+@pytest.fixture
+def tree(tmp_path):
+    write_folder(tmp_path / "tree/Us/results/box/resnet", [30, 29, 31, 28, 27])
+    return tmp_path / "tree"
+
+
+def run(command, *arguments):
+    return CliRunner().invoke(command, [str(each) for each in arguments], catch_exceptions=False)
+
+
+def test_score_prints_a_table_and_writes_files(tree, tmp_path):
+    files = {name: tmp_path / f"out/scores.{name}" for name in ("csv", "json", "markdown")}
+    result = run(score, tree, *(part for name, path in files.items() for part in (f"--{name}", path)))
+    assert result.exit_code == 0
+    assert result.stdout == files["markdown"].read_text()
+    assert "| Us | box | closed |  |  | resnet | 5 | 5 | 29.000 |" in result.stdout
+    assert files["csv"].read_text().count("\n") == 2
+    assert json.loads(files["json"].read_text())["entries"][0]["score_minutes"] == 29
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "scores.csv",
+        "scores.json",
+        "scores.markdown",
+    ]
+
+
+def test_equal_results_give_equal_files(tree, tmp_path):
+    for name in ("a", "b"):
+        run(score, tree, "--json", tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_score_says_why_there_is_no_number_and_what_it_skipped(tree):
+    (tree / "Us/results/box/resnet/result_0.txt").unlink()
+    (tree / "Us/results/box/resnet/result_9.txt").symlink_to("nowhere")
+    result = run(score, tree)
+    assert result.exit_code == 0
+    assert "4 of 5 runs" in result.stdout
+    assert "result_9.txt: not a regular file" in result.stderr
+    assert "28.500" in run(score, tree, "--runs", 4).stdout
+
+
+def test_an_output_cannot_take_the_place_of_a_log(tree):
+    log = tree / "Us/results/box/resnet/result_0.txt"
+    before = log.read_text()
+    with pytest.raises(OctathlonError, match="has the name of a log"):
+        run(score, tree, "--csv", log)
+    assert log.read_text() == before
+
+
+def test_a_wrong_round_is_one_sentence(tree):
+    with pytest.raises(OctathlonError, match="unknown round 'v7'"):
+        run(score, tree, "--round", "v7")
+
+
+def test_on_a_terminal_the_table_is_drawn(tree):
+    from rich.console import Console
+
+    from octathlon.scoring.entries import score_paths
+    from octathlon.scoring.tables import to_rich
+
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(to_rich(score_paths([tree])[0]))
+    assert "29.000" in console.export_text()
+
+
+def test_scoring_starts_without_heavy_libraries(tree):
+    code = (
+        "import sys; from octathlon.scoring.commands import score; "
+        "score([sys.argv[1]], standalone_mode=False); "
+        "print(sorted({'torch', 'pandas', 'numpy', 'scipy', 'rich', 'pydantic'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tree)], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_compare_reads_trees_and_tables(tree, tmp_path):
+    run(score, tree, "--csv", tmp_path / "ours.csv")
+    from_tree, from_table = run(compare, tree), run(compare, tmp_path / "ours.csv")
+    assert from_tree.exit_code == 0
+    assert from_tree.stdout == from_table.stdout
+    assert "| resnet | closed | 29.000 (Us, 0) |" in from_tree.stdout
+
+
+def test_compare_writes_what_it_prints(tmp_path):
+    result = run(compare, "--markdown", tmp_path / "rounds.md")
+    assert (tmp_path / "rounds.md").read_text() == result.stdout
+
+
+def test_compare_refuses_another_table(tmp_path):
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(OctathlonError, match="not a CSV of `octathlon score`"):
+        run(compare, tmp_path / "other.csv")

@@ -1,0 +1,228 @@
+"""Entries: a benchmark folder with its system, scored by its round."""
+
+import csv
+import io
+import json
+import math
+
+import pytest
+from training_logs import line, write_folder, write_log
+
+from octathlon.errors import OctathlonError
+from octathlon.scoring.entries import read_logs, score_paths
+from octathlon.scoring.tables import COLUMNS, to_csv, to_json, to_markdown
+
+SYSTEM = {
+    "submitter": "Us",
+    "division": "closed",
+    "status": "onprem",
+    "system_name": "Box",
+    "number_of_nodes": "2",
+    "accelerators_per_node": "4",
+    "accelerator_model_name": "GPU",
+    "framework": "PyTorch",
+}
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """One organisation with one system and a valid result of resnet: (28 + 29 + 30) / 3 minutes."""
+    write_folder(
+        tmp_path / "Us/results/box/resnet", [30, 29, -3, 28, 27], global_batch_size=256, train_samples=1000
+    )
+    describe(tmp_path, SYSTEM)
+    return tmp_path
+
+
+def describe(tree, system):
+    path = tree / "Us/systems/box.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(system))
+
+
+def score(*paths, **options):
+    (entry,), _ = score_paths(paths, **options)
+    return entry
+
+
+def test_an_entry(tree):
+    entry = score(tree)
+    assert entry.score.minutes == 29
+    assert (entry.round, entry.org, entry.system, entry.benchmark) == ("v1.1", "Us", "box", "resnet")
+    assert (entry.division, entry.status, entry.availability) == ("closed", "onprem", "Available on-premise")
+    assert (entry.nodes, entry.accelerators, entry.accelerator, entry.framework) == (2, 8, "GPU", "PyTorch")
+    assert (entry.runs_needed, len(entry.runs), len(entry.converged)) == (5, 5, 4)
+    assert (entry.global_batch_size, entry.epochs_to_target, entry.samples_to_target) == (256, 2, 2000)
+    assert entry.folder == "Us/results/box/resnet"
+    assert entry.anomalies == (
+        "status aborted (1 of 5 runs)",
+        "status aborted with the round's target met (1 of 5 runs)",
+    )
+
+
+@pytest.mark.parametrize("part", ["Us", "Us/results", "Us/results/box", "Us/results/box/resnet"])
+def test_every_part_of_a_tree_gives_the_same_entry(tree, part):
+    assert to_csv([score(tree / part)]) == to_csv([score(tree)])
+
+
+def test_the_logs_of_a_folder_give_the_same_entry(tree):
+    logs = sorted((tree / "Us/results/box/resnet").iterdir(), reverse=True)
+    assert to_csv([score(*logs)]) == to_csv([score(tree)])
+
+
+def test_loose_logs_are_named_by_what_they_say(tmp_path):
+    entry = score(write_folder(tmp_path / "anywhere", [30, 29, 31, 28, 27]))
+    assert (entry.org, entry.system, entry.benchmark, entry.score.minutes) == ("Us", "box", "resnet", 29)
+
+
+def test_too_few_and_too_many_failed_runs_get_words_instead_of_a_number(tmp_path):
+    few = score(write_folder(tmp_path / "a/results/s/resnet", [30, 29]))
+    assert (few.score.minutes, few.reason) == (None, "2 of 5 runs")
+    failed = score(write_folder(tmp_path / "b/results/s/resnet", [30, -29, -1, 28, 27]))
+    assert failed.score.minutes is None
+    assert failed.reason == "2 of 5 runs did not converge, at most 1 may: status aborted (2)"
+
+
+def test_the_number_of_runs_can_be_chosen(tmp_path):
+    folder = write_folder(tmp_path / "a/results/s/unet3d", [9, 7, 8], benchmark="unet3d", quality=[0.95])
+    assert score(folder).reason == "3 of 40 runs"
+    assert score(folder, runs=3).score.minutes == 8
+    assert score(folder, runs=2).reason == "2 runs are too few to drop 1 at each end"
+
+
+def test_an_open_result_quotes_the_geometric_mean_of_its_final_qualities(tree):
+    describe(tree, SYSTEM | {"division": "open"})
+    folder = tree / "Us/results/box/resnet"
+    for number, quality in enumerate([0.1, 0.2, 0.4, 0.2, 0.1]):
+        write_log(folder / f"result_{number}.txt", quality=[0.9, quality], start=number * 1e5)
+    entry = score(tree)
+    assert entry.division == "open"
+    assert entry.quality == pytest.approx((0.1 * 0.2 * 0.4 * 0.2 * 0.1) ** 0.2)
+    assert entry.score.minutes == 30
+    assert to_json([entry])["entries"][0]["target"] == {}
+
+
+@pytest.mark.parametrize(
+    ("word", "division"), [("Closed", "closed"), ("close", "closed"), ("OPEN", "open"), ("", "closed")]
+)
+def test_divisions_in_every_spelling(tree, word, division):
+    describe(tree, SYSTEM | {"division": word})
+    assert score(tree).division == division
+
+
+def test_a_misspelt_key_of_the_division_counts(tree):
+    describe(
+        tree,
+        {("divison" if key == "division" else key): value for key, value in SYSTEM.items()}
+        | {"divison": "open"},
+    )
+    assert score(tree).division == "open"
+    assert "division: open in the description, closed in the logs" in score(tree).anomalies
+
+
+@pytest.mark.parametrize("text", ["", "not JSON", "[1]", "{" * 100_000, "\xff\xfe"])
+def test_a_broken_description_is_an_anomaly_and_the_logs_still_count(tree, text):
+    (tree / "Us/systems/box.json").write_text(text)
+    entry = score(tree)
+    assert (entry.score.minutes, entry.status, entry.availability) == (29, "", "Available on-premise")
+    assert entry.anomalies[0].startswith("box.json is not")
+
+
+def test_runs_with_different_batch_sizes_and_copies_of_a_log_are_named(tree):
+    folder = tree / "Us/results/box/resnet"
+    write_log(folder / "result_0.txt", minutes=30, global_batch_size=512)
+    (folder / "result_4.txt").write_bytes((folder / "result_3.txt").read_bytes())
+    anomalies = score(tree).anomalies
+    assert "different global batch sizes: 256, 512" in anomalies
+    assert "2 runs have the same clock: copies of one log?" in anomalies
+
+
+def test_the_round_is_that_of_most_logs_of_a_tree(tmp_path):
+    """One system's clock is months behind: its logs still belong to the round of the tree."""
+    for system in ("a", "b"):
+        write_folder(tmp_path / f"Us/results/{system}/resnet", [30, 29, 31, 28, 27])
+    late = write_folder(tmp_path / "Us/results/c/resnet", [30, 29, 31, 28, 27])
+    for log in late.iterdir():
+        log.write_text(log.read_text().replace('"time_ms": 163', '"time_ms": 162'))
+    assert {entry.round for entry in score_paths([tmp_path])[0]} == {"v1.1"}
+    assert score(late).round == "v1.0"
+    assert {entry.round for entry in score_paths([tmp_path], "v0.7")[0]} == {"v0.7"}
+
+
+def test_a_benchmark_that_the_round_lacks(tmp_path):
+    entry = score(write_folder(tmp_path / "a/results/s/gnmt", [1, 2, 3, 4, 5], benchmark="gnmt"))
+    assert (entry.benchmark, entry.score.minutes, entry.reason) == ("gnmt", None, "not a benchmark of v1.1")
+
+
+def test_rcp_is_a_flag_with_its_numbers_and_no_filter(tmp_path):
+    """ssd at batch 1024: the reference takes 50 epochs without any spread (RCPs 1.1.0)."""
+    fast = [0.1] * 44 + [0.24]
+    folder = write_folder(
+        tmp_path / "a/results/s/ssd", [9, 8, 7, 6, 5], benchmark="ssd", quality=fast, global_batch_size=1024
+    )
+    entry = score(folder)
+    assert entry.score.minutes == 7
+    assert len(entry.flags) == 1
+    assert entry.flags[0].startswith("RCP fail: converges too fast: mean 45, minimum 50")
+
+
+def test_any_number_of_processes_reads_the_same(tree):
+    logs = sorted((tree / "Us/results/box/resnet").iterdir())
+    assert read_logs(logs, processes=2) == read_logs(logs, processes=1)
+
+
+def test_nothing_to_score_is_said_in_a_sentence(tmp_path):
+    with pytest.raises(OctathlonError, match="nothing to score"):
+        score_paths([tmp_path])
+
+
+def test_the_csv_has_full_precision_and_one_row_an_entry(tree):
+    (row,) = csv.DictReader(io.StringIO(to_csv([score(tree)])))
+    assert list(row) == list(COLUMNS)
+    assert float(row["score_minutes"]) == score(tree).score.minutes
+    assert (row["missing"], row["dropped_low"], row["dropped_high"]) == ("0", "1", "1")
+
+
+def test_the_json_has_every_run(tree):
+    (entry,) = json.loads(json.dumps(to_json([score(tree)]), allow_nan=False))["entries"]
+    assert entry["target"] == {"accuracy": {"at_least": 0.759, "below": 1}}
+    assert [log["dropped"] for log in entry["logs"]] == ["none", "none", "high", "none", "low"]
+    assert [log["converged"] for log in entry["logs"]] == [True, True, False, True, True]
+    first = entry["logs"][0]
+    assert (first["file"], first["minutes"], first["global_batch_size"]) == ("result_0.txt", 30, 256)
+    assert first["curve"] == [[15, 1, 0.5], [30, 2, 0.76]]
+    assert entry["score_minutes"] == math.fsum([30, 29, 28]) / 3
+
+
+def test_runs_outside_the_scored_window_are_unused(tmp_path):
+    (entry,) = to_json([score(write_folder(tmp_path / "a/results/s/resnet", [1, 2, 3, 4, 5, 6, 7]))])[
+        "entries"
+    ]
+    assert [log["dropped"] for log in entry["logs"]] == [
+        "unused",
+        "low",
+        "none",
+        "none",
+        "none",
+        "high",
+        "unused",
+    ]
+
+
+def test_names_from_strangers_cannot_harm_a_table(tmp_path):
+    folder = write_folder(tmp_path / "a|b\x1b[31m/results/s\nt\udcff/resnet", [1, 2, 3, 4, 5])
+    entry = score(folder)
+    text = to_markdown([entry])
+    assert len(text.splitlines()) == 3
+    assert "\x1b" not in text + to_csv([entry])
+    text.encode()
+    to_csv([entry]).encode()
+
+
+def test_a_log_full_of_evaluations_keeps_a_bounded_curve(tmp_path):
+    path = write_log(tmp_path / "a/results/s/resnet/result_0.txt")
+    with path.open("a") as file:
+        file.writelines(line("eval_accuracy", 61, 0.1, epoch_num=1) + "\n" for _ in range(21_000))
+    entry = score(path)
+    assert len(to_json([entry])["entries"][0]["logs"][0]["curve"]) == 20_000
+    assert any("evaluations beyond the first 20000 not read" in each for each in entry.anomalies)
