@@ -2,9 +2,9 @@
 
     python benchmarks/scoring.py TREE [EXPECTED.csv]
 
-TREE holds organisations, e.g. the results of v1.1. EXPECTED.csv, with the columns folder and score_minutes, says
-which entries each gets right; without it they are only counted. Both start from a warm cache, and both times include
-the start of their process. The peer works on a copy, because it writes into the tree that it reads.
+TREE holds organisations, e.g. the results of v1.1. EXPECTED.csv, with the columns folder and score_minutes,
+says which entries each gets right; without it they are only counted. Both start from a warm cache, and both
+times include the start of the process. The peer works on a copy, because it writes into the tree that it reads.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ for org in map(pathlib.Path, sys.argv[2:]):
         continue
     for row in rows:
         system = row["details_url"].rpartition("/")[2].removesuffix(".json")
-        scores |= {f"{org.name}/results/{system}/{key}": row[key] for key in row if isinstance(row[key], float)}
+        found = {name: value for name, value in row.items() if isinstance(value, float)}
+        scores |= {f"{org.name}/results/{system}/{name}": value for name, value in found.items()}
 pathlib.Path(sys.argv[1]).write_text(json.dumps(scores))
 """
 
@@ -48,7 +49,17 @@ Scores = dict[str, float]
 def ours(tree: Path, work: Path) -> Scores:
     """By `octathlon score`."""
     table = work / "ours.csv"
-    run(sys.executable, "-m", "octathlon.cli", "score", tree, "--csv", table, log=work / "ours.log")
+    run(
+        sys.executable,
+        "-m",
+        "octathlon.cli",
+        "score",
+        tree,
+        "--csv",
+        table,
+        log=work / "ours.log",
+        cwd=Path.cwd(),
+    )
     return read_scores(table)
 
 
@@ -56,20 +67,19 @@ def peer(tree: Path, work: Path) -> Scores:
     """By mlperf_logging, one organisation after the other."""
     table = work / "peer.json"
     organisations = sorted(path.parent for path in tree.glob("*/results"))
-    run(sys.executable, "-c", PEER, table, *organisations, log=work / "peer.log")
+    run(sys.executable, "-c", PEER, table, *organisations, log=work / "peer.log", cwd=work)
     return {folder: score for folder, score in json.loads(table.read_text()).items() if math.isfinite(score)}
 
 
-def run(*command: str | Path, log: Path) -> None:
+def run(*command: str | Path, log: Path, cwd: Path) -> None:
     with log.open("w") as file:
-        subprocess.run(command, check=True, stdout=file, stderr=file, cwd=log.parent)
+        subprocess.run(command, check=True, stdout=file, stderr=file, cwd=cwd)
 
 
 def read_scores(table: Path) -> Scores:
     with table.open(newline="") as file:
-        return {
-            row["folder"]: float(row["score_minutes"]) for row in csv.DictReader(file) if row["score_minutes"]
-        }
+        rows = [row for row in csv.DictReader(file) if row["score_minutes"]]
+    return {row["folder"]: float(row["score_minutes"]) for row in rows}
 
 
 def timed(score: Callable[[Path, Path], Scores], tree: Path, work: Path) -> tuple[Scores, float, float]:
@@ -87,10 +97,8 @@ def report(name: str, scores: Scores, expected: Scores | None, wall: float, cpu:
     right = [
         folder for folder in expected if abs(scores.get(folder, math.inf) - expected[folder]) <= TOLERANCE
     ]
-    missing = sorted(expected.keys() - scores.keys())
-    print(
-        f"  {len(right)} of {len(expected)} right, {len(missing)} missing, {len(scores.keys() - expected)} not expected"
-    )
+    missing, more = sorted(expected.keys() - scores.keys()), scores.keys() - expected.keys()
+    print(f"  {len(right)} of {len(expected)} right, {len(missing)} missing, {len(more)} not expected")
     for folder in missing:
         print(f"    missing: {folder}")
     for folder in sorted(expected.keys() & scores.keys() - set(right)):
@@ -107,9 +115,7 @@ def main(tree: Path, expected: Scores | None) -> None:
         report("octathlon score", own, expected, own_wall, own_cpu)
         other, other_wall, other_cpu = timed(peer, copy, work)
         report("mlperf_logging.result_summarizer", other, expected, other_wall, other_cpu)
-        print(
-            f"ratio: {other_wall / own_wall:.0f} times faster by the clock, {other_cpu / own_cpu:.0f} times in CPU"
-        )
+        print(f"ratio: {other_wall / own_wall:.0f} by the clock, {other_cpu / own_cpu:.0f} in CPU")
 
 
 if __name__ == "__main__":
