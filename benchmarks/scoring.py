@@ -4,7 +4,7 @@
 
 TREE holds organisations, e.g. the results of v1.1. EXPECTED.csv, with the columns folder and score_minutes,
 says which entries each gets right; without it they are only counted. Both start from a warm cache, and both
-times include the start of the process. The peer works on a copy, because it writes into the tree that it reads.
+times include the start of the process. The peer works on a copy, because it writes into the tree it reads.
 """
 
 from __future__ import annotations

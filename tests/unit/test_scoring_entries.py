@@ -90,6 +90,18 @@ def test_the_number_of_runs_can_be_chosen(tmp_path):
     assert score(folder, runs=2).reason == "2 runs are too few to drop 1 at each end"
 
 
+def test_ncf_counts_the_first_fifty_runs_that_converge(tmp_path):
+    """v0.5 asked for 100 runs; every second one fails, and those after the fiftieth good one are unused."""
+    minutes = [number if number % 2 else -1 for number in range(1, 103)]
+    entry = score(
+        write_folder(tmp_path / "a/results/s/ncf", minutes, benchmark="ncf", quality=[0.64]),
+        round_name="v0.5",
+    )
+    good = range(1, 100, 2)
+    assert (entry.runs_needed, len(entry.runs), len(entry.converged)) == (50, 102, 51)
+    assert entry.score.minutes == sum(good[1:-1]) / 48
+
+
 def test_an_open_result_quotes_the_geometric_mean_of_its_final_qualities(tree):
     describe(tree, SYSTEM | {"division": "open"})
     folder = tree / "Us/results/box/resnet"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ SHOWN = 5
 @click.option(
     "--round", "round_name", metavar="ROUND", help="Whose rules hold, e.g. v1.1; default: told from the logs."
 )
-@click.option("--runs", type=click.IntRange(3), help="Runs that a result needs; default: the round's number.")
+@click.option("--runs", type=click.IntRange(1), help="Runs that a result needs; default: the round's number.")
 @click.option("--csv", "csv_file", type=FILE, help="Write every column, at full precision.")
 @click.option("--json", "json_file", type=FILE, help="Write the same and every run.")
 @click.option("--markdown", type=FILE, help="Write a table for readers.")
@@ -35,13 +35,13 @@ def score(paths: Sequence[Path], round_name: str | None, runs: int | None, **fil
     from octathlon.scoring.entries import score_paths
     from octathlon.scoring.tables import write_tables
 
-    _keep_out(paths, files.values())
+    _keep_logs(files.values())
     entries, skipped = score_paths(paths, round_name, runs)
     write_tables(entries, skipped, **files)
     _show(entries, skipped)
 
 
-def _keep_out(paths: Sequence[Path], outputs: Any) -> None:
+def _keep_logs(outputs: Iterable[Path | None]) -> None:
     """Refuse to write over a log."""
     from octathlon.errors import OctathlonError
 

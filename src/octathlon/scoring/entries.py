@@ -197,7 +197,7 @@ def _score(judged: Sequence[Run], task: Task, runs: int | None) -> Score:
     order = sorted(
         range(len(judged)), key=lambda index: (judged[index].log.start_ms, natural(judged[index].log.path))
     )
-    if task.first_converged_of is not None and len(judged) >= task.first_converged_of:
+    if task.first_converged and len(judged) > needed:
         order = [index for index in order if judged[index].converged][:needed]
     minutes = [judged[index].minutes if judged[index].converged else math.inf for index in order]
     score = score_runs(minutes, needed, drop)

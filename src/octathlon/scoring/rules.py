@@ -57,8 +57,8 @@ class Task:
     """Metric -> bounds, all to be met in one evaluation (closed division)."""
     large_batch: tuple[int, Mapping[str, Bounds]] | None
     """Another target from this global batch size on."""
-    first_converged_of: int | None
-    """That many runs are filed, and the first `runs` of them that converge count."""
+    first_converged: bool
+    """True where more runs are filed, and the first `runs` of them that converge count."""
     progress: Literal["epochs", "samples", "other"]
     """What `epoch_num` of an evaluation counts."""
     stopped_by: Literal["run_stop", "eval_result"]
@@ -153,7 +153,7 @@ def _task(name: str, fields: Mapping[str, Any], tolerance: float) -> Task:
         drop=fields["drop"],
         target=_target(fields["target"]),
         large_batch=(large["from"], _target(large["target"])) if large else None,
-        first_converged_of=fields.get("first_converged_of"),
+        first_converged=fields.get("first_converged", False),
         progress=fields.get("progress", "epochs"),
         stopped_by=fields.get("stopped_by", "run_stop"),
         evaluated_after_the_clock=fields.get("evaluated_after_the_clock", False),
