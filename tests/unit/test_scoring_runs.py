@@ -33,6 +33,7 @@ def test_a_good_run(tmp_path):
         ({"quality": [float("nan")]}, "no evaluation"),
         ({"quality": []}, "no evaluation"),
         ({"quality": [{"AUC": 0.8, "top5": 0.9}]}, "no evaluation"),
+        ({"quality": [{"loss": 0.8}]}, "no evaluation"),
         ({"minutes": 0}, "run_stop is not after run_start"),
         ({"minutes": -1}, "run_stop is not after run_start"),
         ({"init_minutes": 30.0}, "initialisation took 30.0 minutes (limit 30)"),
@@ -115,7 +116,7 @@ def test_success_without_the_target_and_the_reverse_are_named(tmp_path):
 
 def test_open_division_has_its_own_target(tmp_path):
     run = outcome(tmp_path, log_lines(quality=[0.2, 0.1]), division="open")
-    assert (run.converged, run.quality, run.epoch) == (True, {"accuracy": 0.1}, 2)
+    assert (run.converged, run.quality, run.epoch, run.anomalies) == (True, {"accuracy": 0.1}, 2, ())
     assert outcome(tmp_path, log_lines(quality=[]), division="open").reason == "no evaluation"
     assert outcome(tmp_path, log_lines(status="aborted"), division="open").reason == "status aborted"
 

@@ -173,8 +173,8 @@ def _quality(value: Any) -> Quality | float | None:
     order)."""
     if isinstance(value, list):
         value = dict(zip(("BBOX", "SEGM"), value, strict=False)) if len(value) == 2 else None
-    if isinstance(value, dict) and len(value) == 1:
-        (value,) = value.values()
+    if isinstance(value, dict) and value.keys() == {"accuracy"}:
+        value = value["accuracy"]
     if isinstance(value, dict):
         numbers = {str(name)[:40]: _number(number) for name, number in list(value.items())[:8]}
         return {name: number for name, number in numbers.items() if number is not None} or None
@@ -209,7 +209,9 @@ def judge(log: Log, rules: Round, task: Task, division: str) -> Run:
         init_minutes=init_minutes,
         epoch=decisive[0].epoch if decisive else None,
         quality=decisive[1] if decisive else {},
-        anomalies=tuple(_anomalies(log, task, passed[0] if passed else None)),
+        anomalies=tuple(
+            _anomalies(log) + (_contradictions(log, task, passed) if division == "closed" else [])
+        ),
     )
 
 
@@ -263,21 +265,27 @@ def _missed(named: list[tuple[Evaluation, Quality]], task: Task, division: str) 
     return f"target not met (best {best:g})"
 
 
-def _anomalies(log: Log, task: Task, passed: Evaluation | None) -> list[str]:
+def _anomalies(log: Log) -> list[str]:
     """What is odd about a log, in words."""
     found = []
-    if passed and passed.time_ms > log.stop_ms + CLOCK_SKEW and not task.evaluated_after_the_clock:
-        found.append("target met only after run_stop")
     if log.starts > 1:
         found.append("several run_start events: the earliest counts")
     if log.stops > 1:
         found.append("several run_stop events: the earliest counts")
-    if log.statuses == ["success"] and passed is None:
-        found.append("status success without the round's target")
-    if log.statuses and log.statuses[0] != "success" and passed is not None:
-        found.append(f"status {log.statuses[0]} with the round's target met")
     if log.bad_lines:
         found.append("lines that are not quite events")
     if not log.all_evaluations:
         found.append(f"evaluations beyond the first {MOST_EVALUATIONS} not read")
+    return found
+
+
+def _contradictions(log: Log, task: Task, passed: tuple[Evaluation, Quality] | None) -> list[str]:
+    """Where the status, the clock and the round's target do not go together."""
+    if passed is None:
+        return ["status success without the round's target"] if log.statuses == ["success"] else []
+    found = []
+    if log.statuses and log.statuses[0] != "success":
+        found.append(f"status {log.statuses[0]} with the round's target met")
+    if passed[0].time_ms > log.stop_ms + CLOCK_SKEW and not task.evaluated_after_the_clock:
+        found.append("target met only after run_stop")
     return found
