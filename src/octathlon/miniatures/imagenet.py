@@ -140,10 +140,10 @@ def _meta(ids: np.ndarray, train_per_class: int) -> bytes:
 
 
 def _picture(rng: np.random.Generator, label: int) -> np.ndarray:
-    """A noisy picture with one shape, uint8 of shape (height, width, 3)."""
+    """A noisy picture with one light shape on a darker ground, uint8 of shape (height, width, 3)."""
     height, width = rng.integers(*SIDES, size=2)
     half = min(height, width) / 2
-    radius = rng.uniform(0.55, 0.9) * half
+    radius = rng.uniform(0.65, 0.95) * half
     centre_y, centre_x = rng.uniform(radius, [height - radius, width - radius])
     y = ((np.arange(height) - centre_y) / radius)[:, None]
     x = ((np.arange(width) - centre_x) / radius)[None, :]
@@ -155,10 +155,10 @@ def _picture(rng: np.random.Generator, label: int) -> np.ndarray:
 
 
 def _colours(rng: np.random.Generator) -> np.ndarray:
-    """Two colours that are easy to tell apart, float64 of shape (2, 3)."""
+    """A ground and a clearly lighter colour of any hue, float64 of shape (2, 3)."""
     while True:
         colours = rng.uniform(0, 255, (2, 3))
-        if np.abs(colours[0] - colours[1]).sum() > 150:
+        if colours[1].sum() - colours[0].sum() > 150:
             return colours
 
 

@@ -1,0 +1,178 @@
+"""Image classification: ResNet v1.5 on ImageNet (MLPerf Training v1.1, `resnet`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from itertools import count, islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from octathlon.benchmarks.resnet.model import ResNet, reference_name
+from octathlon.benchmarks.resnet.settings import Settings
+from octathlon.contracts import Benchmark, Run, SampleCounts, Schedule
+from octathlon.datasets.imagenet.loader import (
+    MEAN_RGB,
+    Batch,
+    Batches,
+    CentralCrop,
+    Images,
+    Key,
+    RandomCrops,
+    Transform,
+    load,
+)
+from octathlon.errors import OctathlonError
+from octathlon.nn.lars import LARS, SGD
+from octathlon.nn.sampling import epoch_order, rank_batches, rank_share
+from octathlon.nn.schedules import StepSchedule, warmup_polynomial
+from octathlon.nn.world import all_sum, average_batch_norm
+
+
+class ImageClassification(Benchmark[Settings]):
+    """The contract's members for resnet."""
+
+    def __init__(self, settings: Settings, run: Run) -> None:
+        super().__init__(settings, run)
+        self._local_batch = settings.local_batch_size(run.world)
+        self._steps_per_epoch = self.sample_counts().train // settings.global_batch_size
+        self._mean = torch.tensor(MEAN_RGB, device=run.device).view(3, 1, 1)
+        if not self._steps_per_epoch:
+            raise OctathlonError(
+                f"global_batch_size {settings.global_batch_size} is more than the "
+                f"{self.sample_counts().train} training images: choose a smaller one"
+            )
+        self._next_epoch = 0
+        self._evaluation: Iterable[Batch] | None = None
+
+    def sample_counts(self) -> SampleCounts:
+        counts = self.run.manifest["counts"]
+        return SampleCounts(counts["train"], counts["eval"])
+
+    def build_model(self) -> nn.Module:
+        classes = len(self.run.manifest["classes"])
+        model = ResNet(self.settings.blocks, self.settings.width, classes)
+        return model.to(self.run.device, memory_format=torch.channels_last)
+
+    def tensor_names(self, model: nn.Module) -> Iterable[str]:
+        return [reference_name(name) for name, _ in model.named_parameters()]
+
+    def build_optimizer(self, model: nn.Module) -> tuple[torch.optim.Optimizer, Schedule]:
+        settings = self.settings
+        optimizer = _optimizer(model, settings)
+        rate = partial(
+            warmup_polynomial,
+            base=settings.base_learning_rate,
+            end=settings.end_learning_rate,
+            warmup_steps=self._warmup_steps,
+            decay_steps=self._decay_steps,
+            power=settings.decay_power,
+        )
+        return optimizer, StepSchedule(optimizer, rate)
+
+    def hyperparameters(self) -> Mapping[str, Any]:
+        settings = self.settings
+        prefix = f"{settings.optimizer}_opt"
+        common = {
+            "opt_name": settings.optimizer,
+            "model_bn_span": self._local_batch,
+            f"{prefix}_base_learning_rate": settings.base_learning_rate,
+            f"{prefix}_end_learning_rate": settings.end_learning_rate,
+            f"{prefix}_learning_rate_decay_poly_power": settings.decay_power,
+            f"{prefix}_learning_rate_decay_steps": self._decay_steps,
+            f"{prefix}_momentum": settings.momentum,
+            f"{prefix}_weight_decay": settings.weight_decay,
+        }
+        if settings.optimizer == "sgd":
+            return common | {"opt_learning_rate_warmup_epochs": settings.warmup_epochs}
+        return common | {"lars_opt_learning_rate_warmup_epochs": settings.warmup_epochs, "lars_epsilon": 0.0}
+
+    def train_batches(self, epoch: int) -> Iterable[Batch]:
+        """One stream over all epochs, so that the workers never wait for an epoch or an evaluation to end."""
+        if epoch != self._next_epoch:
+            transform = RandomCrops(self.settings.image_size, self.run.seed)
+            self._training = iter(self._load("train", transform, self._training_keys(epoch)))
+        self._next_epoch = epoch + 1
+        return islice(self._training, self._steps_per_epoch * self.settings.gradient_accumulation_steps)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        images, labels = batch
+        logits = model(self._normalise(images)).float()
+        return cross_entropy(
+            logits, labels.to(self.run.device), label_smoothing=self.settings.label_smoothing
+        )
+
+    def evaluate(self, model: nn.Module) -> Mapping[str, float]:
+        """Top-1 accuracy: each rank counts the hits of its share."""
+        average_batch_norm(model)
+        if self._evaluation is None:
+            transform = CentralCrop(self.settings.image_size, self.settings.eval_short_side)
+            self._evaluation = self._load("eval", transform, self._evaluation_keys())
+        hits = torch.zeros((), dtype=torch.int64, device=self.run.device)
+        for images, labels in self._evaluation:
+            with torch.autocast(hits.device.type, torch.bfloat16, self.settings.precision == "bf16"):
+                logits = model(self._normalise(images))
+            hits += (logits.argmax(1) == labels.to(hits.device)).sum()
+        return {"accuracy": all_sum(hits).item() / self.sample_counts().evaluation}
+
+    def synthetic_batch(self) -> Batch:
+        size = self.settings.image_size
+        images = torch.rand(self._local_batch, 3, size, size).mul_(255)
+        labels = torch.zeros(self._local_batch, dtype=torch.int64)
+        return images.contiguous(memory_format=torch.channels_last), labels
+
+    @property
+    def _warmup_steps(self) -> int:
+        return self.settings.warmup_epochs * self._steps_per_epoch
+
+    @property
+    def _decay_steps(self) -> int:
+        return self.settings.planned_epochs * self._steps_per_epoch - self._warmup_steps + 1
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        return images.to(self.run.device, non_blocking=True) - self._mean
+
+    def _training_keys(self, first_epoch: int) -> Iterator[Key]:
+        """This rank's micro-batches, from the start of `first_epoch` on without end; whole updates only."""
+        used = self._steps_per_epoch * self.settings.global_batch_size
+        for epoch in count(first_epoch):
+            order = epoch_order(self.sample_counts().train, self.run.seed, epoch)[:used]
+            for numbers in rank_batches(order, self._local_batch, self.run.rank, self.run.world):
+                yield epoch, numbers
+
+    def _evaluation_keys(self) -> list[Key]:
+        """This rank's share of the evaluation set: over all ranks no image twice, none left out."""
+        share = rank_share(self.sample_counts().evaluation, self.run.rank, self.run.world)
+        return [
+            (0, share[start : start + self._local_batch]) for start in range(0, len(share), self._local_batch)
+        ]
+
+    def _load(self, split: str, transform: Transform, keys: Iterable[Key]) -> Iterable[Batch]:
+        images = Images(self.run.data, self.run.manifest, split)
+        return load(
+            Batches(images, self.settings.image_size, transform),
+            keys,
+            workers=self.settings.loader_workers,
+            pin_memory=self.run.device.type == "cuda",
+        )
+
+
+def _optimizer(model: nn.Module, settings: Settings) -> SGD:
+    """Batch norms are neither decayed nor adapted; the last layer's bias is decayed by SGD, not by LARS."""
+    lars = settings.optimizer == "lars"
+    decayed, plain = [], []
+    for name, parameter in model.named_parameters():
+        regularised = parameter.ndim > 1 or (name == "fc.bias" and not lars)
+        (decayed if regularised else plain).append(parameter)
+    if lars:
+        weights = {"params": decayed, "weight_decay": settings.weight_decay, "adapt": True}
+        return LARS([weights, {"params": plain}], momentum=settings.momentum)
+    # The reference adds weight_decay * w**2 to the loss, whose gradient has a factor 2.
+    weights = {"params": decayed, "weight_decay": 2 * settings.weight_decay}
+    return SGD([weights, {"params": plain}], momentum=settings.momentum)
+
+
+BENCHMARK = ImageClassification

@@ -1,0 +1,31 @@
+"""The keys of resnet's mini.yaml and full.yaml."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from octathlon.settings import BenchmarkSettings
+
+DATASET = "imagenet"
+
+
+class Settings(BenchmarkSettings):
+    """ResNet on ImageNet."""
+
+    image_size: PositiveInt = Field(description="pixels of a side, into the network")
+    eval_short_side: PositiveInt = Field(
+        description="pixels of an evaluation image's shorter side before the crop"
+    )
+    blocks: tuple[PositiveInt, ...] = Field(description="bottlenecks of each stage")
+    width: PositiveInt = Field(description="channels of the stem")
+    label_smoothing: float = Field(ge=0, lt=1)
+    optimizer: Literal["lars", "sgd"]
+    base_learning_rate: PositiveFloat = Field(description="at the end of the warm-up")
+    end_learning_rate: NonNegativeFloat
+    decay_power: PositiveFloat
+    warmup_epochs: NonNegativeInt
+    planned_epochs: PositiveInt = Field(description="where the learning rate's decay ends")
+    momentum: float = Field(ge=0, lt=1)
+    weight_decay: NonNegativeFloat = Field(description="as the round logs it; sgd: factor of the L2 loss")

@@ -1,0 +1,124 @@
+"""Prepared ImageNet -> batches of images and labels, for any number of workers and ranks.
+
+One item of a data set here is a whole batch: the sampler says which images, a worker reads, decodes and
+transforms them into one tensor, and nothing is collated afterwards. An image's random crop depends on seed,
+epoch and its number in the data set alone, so neither workers nor ranks change what is trained on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.io import ImageReadMode, decode_jpeg
+
+from octathlon.datasets.imagenet.shards import read_index, shard_files
+from octathlon.datasets.imagenet.transforms import eval_transform, train_transform
+from octathlon.errors import OctathlonError
+
+MEAN_RGB = (123.68, 116.78, 103.94)
+"""Of the reference. Batches don't have it subtracted yet: that is cheaper on the training device."""
+
+Batch = tuple[Tensor, Tensor]
+Transform = Callable[[Tensor, int, int], Tensor]
+"""(image, epoch, number of the image) -> float32 of shape (3, size, size)"""
+Key = tuple[int, Sequence[int]]
+"""What identifies a batch: the epoch and the numbers of the images."""
+
+
+class Images:
+    """The images of one split, by number. Shards are opened at the first read, by the process that reads."""
+
+    def __init__(self, folder: Path, manifest: Mapping[str, Any], split: str) -> None:
+        names = manifest["splits"][split]
+        self._paths = [folder / shard_files(name)[0] for name in names]
+        self._indices = [read_index(folder, name) for name in names]
+        self._ends = np.cumsum([len(index) for index in self._indices])
+        self._files: dict[int, BinaryIO] = {}
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def read(self, number: int) -> tuple[Tensor, int]:
+        """An image, uint8 of shape (3, height, width), and its label.
+
+        Raises:
+            OctathlonError: if the shard is missing, cut short or damaged.
+        """
+        shard = int(np.searchsorted(self._ends, number, side="right"))
+        offset, size, label = self._indices[shard][number - self._ends[shard]].item()  # counted from the end
+        jpeg = torch.empty(size, dtype=torch.uint8)
+        try:
+            if os.preadv(self._file(shard).fileno(), [jpeg.numpy()], offset) < size:
+                raise OSError("the file is too short")
+            return decode_jpeg(jpeg, mode=ImageReadMode.RGB), label
+        except (OSError, RuntimeError) as error:
+            raise OctathlonError(
+                f"{self._paths[shard]}: cannot read image {number} ({error}); prepare imagenet again"
+            ) from error
+
+    def _file(self, shard: int) -> BinaryIO:
+        if shard not in self._files:
+            self._files[shard] = self._paths[shard].open("rb", buffering=0)
+        return self._files[shard]
+
+
+class Batches(Dataset[Batch]):
+    """A data set of batches: images, float32 of shape (N, 3, size, size), and labels, int64 of shape (N,)."""
+
+    def __init__(self, images: Images, size: int, transform: Transform) -> None:
+        self._images = images
+        self._size = size
+        self._transform = transform
+
+    def __getitem__(self, key: Key) -> Batch:
+        epoch, numbers = key
+        shape = (len(numbers), 3, self._size, self._size)
+        images = torch.empty(shape, memory_format=torch.channels_last)
+        labels = torch.empty(len(numbers), dtype=torch.int64)
+        for position, number in enumerate(numbers):
+            image, labels[position] = self._images.read(number)
+            images[position] = self._transform(image, epoch, number)
+        return images, labels
+
+
+@dataclass(frozen=True)
+class RandomCrops:
+    """The training transform: an image looks different in each epoch and in each run."""
+
+    size: int
+    seed: int
+
+    def __call__(self, image: Tensor, epoch: int, number: int) -> Tensor:
+        return train_transform(image, self.size, np.random.default_rng([self.seed, epoch, number]))
+
+
+@dataclass(frozen=True)
+class CentralCrop:
+    """The evaluation transform: the same in each epoch."""
+
+    size: int
+    short_side: int
+
+    def __call__(self, image: Tensor, _epoch: int, _number: int) -> Tensor:
+        return eval_transform(image, self.size, self.short_side)
+
+
+def load(batches: Batches, keys: Iterable[Key], *, workers: int, pin_memory: bool) -> DataLoader[Batch]:
+    """The batches in the order of `keys`, read ahead by `workers` processes, or here if there are none."""
+    return DataLoader(
+        batches,
+        batch_size=None,
+        sampler=keys,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        prefetch_factor=1 if workers else None,  # batches are large: one per worker in flight is enough
+        pin_memory=pin_memory,
+    )

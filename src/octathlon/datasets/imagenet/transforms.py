@@ -1,0 +1,104 @@
+"""Crops and resizing with the arithmetic of the MLPerf ResNet reference, to the pixel.
+
+Source: imagenet_preprocessing.py of mlcommons/training (image_classification/tensorflow2), and the
+TensorFlow kernels that it calls: sample_distorted_bounding_box and the legacy (not half-pixel, not
+anti-aliased) bilinear resize. Images are uint8 tensors of shape (3, height, width) in, float32 tensors of
+shape (3, size, size) with values 0 to 255 out.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ASPECT_RATIOS = (0.75, 1.33)
+MIN_AREA = 0.05
+MIN_COVERED = 0.1
+"""A crop must cover this part of the object's box; the records have no boxes, so of the whole image."""
+ATTEMPTS = 100
+
+
+class Crop(NamedTuple):
+    """A rectangle of pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def train_transform(image: Tensor, size: int, rng: np.random.Generator) -> Tensor:
+    """Random crop, flipped half of the time, squashed to `size` x `size`."""
+    crop = random_crop(*image.shape[1:], rng)
+    image = image[:, crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
+    if rng.random() < 0.5:
+        image = image.flip(-1)
+    return resize(image, size, size)
+
+
+def eval_transform(image: Tensor, size: int, short_side: int) -> Tensor:
+    """The central `size` x `size` pixels of the image whose shorter side is resized to `short_side`."""
+    _, height, width = image.shape
+    scale = np.float32(short_side) / np.float32(min(height, width))
+    new_height, new_width = int(np.float32(height) * scale), int(np.float32(width) * scale)
+    top, left = (new_height - size) // 2, (new_width - size) // 2
+    return resize(image, new_height, new_width)[:, top : top + size, left : left + size]
+
+
+def resize(image: Tensor, height: int, width: int) -> Tensor:
+    """Bilinear with source coordinate = destination index * (source size / destination size), edges clamped.
+
+    That is PyTorch's align_corners rule, (n - 1) source steps on (m - 1) destination steps, for an image
+    that is one pixel larger on both sides: the added source pixels repeat the edge, the added destination
+    pixels go.
+    """
+    channels, source_height, source_width = image.shape
+    padded = torch.empty((1, source_height + 1, source_width + 1, channels)).permute(0, 3, 1, 2)
+    padded[0, :, :-1, :-1] = image
+    padded[0, :, -1, :-1] = padded[0, :, -2, :-1]
+    padded[0, :, :, -1] = padded[0, :, :, -2]
+    resized = torch.nn.functional.interpolate(
+        padded, size=(height + 1, width + 1), mode="bilinear", align_corners=True
+    )
+    return resized[0, :, :-1, :-1]
+
+
+def random_crop(height: int, width: int, rng: np.random.Generator) -> Crop:
+    """Of a uniform aspect ratio and then a uniform height; the whole image if no attempt succeeds."""
+    for _ in range(ATTEMPTS):
+        crop = _attempt(height, width, *rng.random(4).tolist())
+        if crop is not None and crop.height * crop.width >= MIN_COVERED * height * width:
+            return crop
+    return Crop(0, 0, height, width)
+
+
+def _attempt(height: int, width: int, shape: float, size: float, down: float, across: float) -> Crop | None:
+    """One attempt from four numbers in [0, 1), in float32 as the kernel; None if such a crop does not fit."""
+    aspect_ratio = np.float32(ASPECT_RATIOS[0] + shape * (ASPECT_RATIOS[1] - ASPECT_RATIOS[0]))
+    max_area = np.float32(height * width)
+    min_area = np.float32(MIN_AREA) * max_area
+    tallest = _tallest(height, width, aspect_ratio, max_area)
+    lowest = min(round(np.sqrt(min_area / aspect_ratio)), tallest)
+    crop_height = lowest + int(size * (tallest - lowest + 1))
+    crop_width = round(crop_height * aspect_ratio)
+    if crop_width * crop_height < min_area:
+        crop_height += 1
+    elif crop_width * crop_height > max_area:
+        crop_height -= 1
+    crop_width = round(crop_height * aspect_ratio)
+    if not min_area <= crop_width * crop_height <= max_area or crop_height > height or crop_width > width:
+        return None
+    top, left = int(down * (height - crop_height)), int(across * (width - crop_width))
+    return Crop(top, left, crop_height, crop_width)
+
+
+def _tallest(height: int, width: int, aspect_ratio: np.float32, max_area: np.float32) -> int:
+    """The greatest height of a crop of this aspect ratio that fits into the image."""
+    tallest = round(np.sqrt(max_area / aspect_ratio))
+    if round(tallest * aspect_ratio) > width:
+        tallest = int((width + 0.5 - 1e-7) / float(aspect_ratio))
+        tallest -= round(tallest * aspect_ratio) > width
+    return min(tallest, height)
