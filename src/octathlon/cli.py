@@ -15,7 +15,6 @@ from octathlon.scoring.commands import compare, score
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
-JSON = click.UNPROCESSED
 SCALE = click.option("--scale", type=click.Choice(["mini", "full"]), default="mini", show_default=True)
 SETTINGS = click.option(
     "--settings",
@@ -42,10 +41,10 @@ def octathlon() -> None:
 def fetch(dataset: str, archive: str, source: str, folder: Path, identity: str) -> None:
     """Get an ARCHIVE of a DATASET, verify it and write its receipt."""
     from octathlon import registry
-    from octathlon.archives.sources import fetch as fetch_archive
-    from octathlon.archives.sources import source_of
+    from octathlon.archives import fetch as archives
+    from octathlon.archives.sources import request
 
-    fetch_archive(dataset, source_of(registry.sources(dataset), archive), source, folder, identity)
+    archives.fetch(request(dataset, registry.sources(dataset), archive, source, folder), identity)
 
 
 @octathlon.command()
@@ -61,7 +60,7 @@ def miniature(
 ) -> None:
     """Draw a miniature ARCHIVE of a DATASET in the upstream format, and write its receipt."""
     from octathlon import registry
-    from octathlon.archives.sources import write_receipt
+    from octathlon.archives.fetch import write_receipt
     from octathlon.config import resolve
 
     settings = resolve("datasets", dataset, scale, {"miniature": overrides})
@@ -106,7 +105,7 @@ def train(benchmark: str, overrides: dict[str, Any], scale: str, **options: Any)
     from octathlon.harness.session import Session, run
 
     settings = resolve("benchmarks", benchmark, scale, overrides)
-    run(registry.benchmark_class(benchmark), settings, Session(**options))
+    run(registry.benchmark_class(benchmark), settings, Session(benchmark=benchmark, **options))
 
 
 @octathlon.command()

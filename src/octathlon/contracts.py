@@ -167,7 +167,8 @@ class Benchmark(ABC, Generic[Settings]):
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        """The mean loss of this rank's part of the batch; the harness averages the gradients over ranks."""
+        """The mean loss of this rank's part of the batch; the harness averages the gradients over ranks. `model` may
+        be wrapped: call it, once, and use nothing else of it."""
 
     @abstractmethod
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
@@ -208,6 +209,10 @@ class Benchmark(ABC, Generic[Settings]):
         """Names of parameters that differ from rank to rank and keep out of the gradient reduction; default: none.
         Their gradients must already be those of the global mean loss."""
         return ()
+
+    def update(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """One update from the reduced gradients; override to clip them first or to follow with an average of weights."""
+        optimizer.step()
 
     def train_block(self, trainer: Trainer, mark: float) -> None:
         """Train until `mark` (in units of the cadence); default: walk through `train_batches`, epoch after epoch."""

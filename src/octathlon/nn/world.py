@@ -12,6 +12,21 @@ def size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def barrier() -> None:
+    """Wait until all ranks are here."""
+    if size() > 1:
+        dist.barrier()
+
+
+def from_first(flag: bool) -> bool:
+    """The first rank's `flag`: what all must agree on is decided once."""
+    if size() == 1:
+        return flag
+    flags = [flag]
+    dist.broadcast_object_list(flags, src=0)
+    return flags[0]
+
+
 def all_sum(tensor: Tensor) -> Tensor:
     """The sum of `tensor` over all ranks, in place."""
     if size() > 1:

@@ -1,0 +1,62 @@
+"""The log of a timed run, written through the official mlperf_logging package."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TextIO
+
+from mlperf_logging.mllog.mllog import MLLogger
+
+import octathlon
+from octathlon.harness.clock import Clock
+
+SOURCE_ROOT = re.escape(str(Path(octathlon.__file__).parent.parent))
+"""Cut off the file names in the log; mllog takes a regular expression."""
+
+CALLER = 2
+"""Frames between mllog and the line of code that logs: `_log` and one of the three methods below."""
+
+
+class Events:
+    """Writes events to `outputs`, each line at once. Without outputs (on ranks but the first) it writes nothing."""
+
+    def __init__(self, outputs: Iterable[TextIO], clock: Clock) -> None:
+        self._clock = clock
+        logger = logging.Logger("octathlon.events", logging.INFO)  # not registered: no other handler can get at it
+        for output in outputs:
+            logger.addHandler(_Strict(output))
+        self._silent = not logger.handlers
+        self._mllog = MLLogger(logger, root_dir=SOURCE_ROOT)
+
+    def start(self, key: str, value: Any = None, **metadata: Any) -> float:
+        """Log the start of an interval; return its time in seconds."""
+        return self._log(self._mllog.start, key, value, metadata)
+
+    def stop(self, key: str, value: Any = None, **metadata: Any) -> float:
+        """Log the end of an interval; return its time in seconds."""
+        return self._log(self._mllog.end, key, value, metadata)
+
+    def point(self, key: str, value: Any = None, **metadata: Any) -> float:
+        """Log an event without a length; return its time in seconds."""
+        return self._log(self._mllog.event, key, value, metadata)
+
+    def _log(self, write: Any, key: str, value: Any, metadata: dict[str, Any]) -> float:
+        now = self._clock()
+        if not self._silent:
+            write(key, value, metadata, time_ms=int(now * 1000), stack_offset=CALLER)
+        return now
+
+
+class _Strict(logging.StreamHandler):
+    """A log with a line missing would be a false result: what mllog only reports ends the run."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno > logging.INFO:
+            raise ValueError(record.getMessage().strip())
+        super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        raise  # noqa: PLE0704 - logging calls this while it handles the exception

@@ -1,0 +1,136 @@
+"""The timed loop, for every benchmark:
+
+    INIT_START: build model, optimizer, schedule; warm up on synthetic data; log hyperparameters :INIT_STOP
+    barrier
+    RUN_START                                       the data may be touched from here on
+      for each evaluation point of the cadence:
+        BLOCK_START: train up to the point :BLOCK_STOP
+        EVAL_START: evaluate, log EVAL_ACCURACY :EVAL_STOP
+        leave when the target is reached
+    RUN_STOP(success | aborted)
+
+Events and their order: MLPerf Training rules v1.1 and the compliance rules 1.1.0 (rounds/compliance_v1.1.yaml).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+
+from octathlon.contracts import Benchmark
+from octathlon.harness.events import Events
+from octathlon.harness.progress import Display
+from octathlon.harness.seeds import seed_alike, seed_rank
+from octathlon.harness.trainer import StepTrainer, autocast
+from octathlon.nn import world
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended."""
+
+    reached: bool
+    quality: dict[str, float]
+    """Of the last evaluation."""
+    seconds: float
+    """From run_start to run_stop."""
+
+
+def timed_run(
+    benchmark: Benchmark, events: Events, display: Display | None = None, max_blocks: int | None = None
+) -> Outcome:
+    """Train from scratch until the target or the limit of the cadence, on the clock of `events`.
+
+    Args:
+        display: shows how far the run is.
+        max_blocks: give up after so many evaluations.
+    """
+    display = display or Display()
+    events.start("init_start")
+    trainer = _initialise(benchmark, events, display)
+    events.stop("init_stop")
+    world.barrier()
+    started = events.start("run_start")
+    reached, quality, done = False, {}, 0
+    for mark in islice(benchmark.cadence().marks(), max_blocks):
+        quality = _block(benchmark, trainer, events, done, mark)
+        display.evaluated(quality)
+        reached, done = world.from_first(benchmark.target().reached(quality)), mark
+        if reached:
+            break
+    stopped = events.stop("run_stop", status="success" if reached else "aborted")
+    return Outcome(reached, dict(quality), stopped - started)
+
+
+def _initialise(benchmark: Benchmark, events: Events, display: Display) -> StepTrainer:
+    seed_alike(benchmark.run.seed)
+    model = benchmark.build_model()
+    optimizer, schedule = benchmark.build_optimizer(model)
+    trainer = StepTrainer(benchmark, model, optimizer, schedule, events, display.stepped)
+    seed_rank(benchmark.run.seed, benchmark.run.rank)
+    model.train()
+    trainer.warm_up()
+    _log_settings(benchmark, events)
+    for name in benchmark.tensor_names(model):
+        events.point("weights_initialization", tensor=name)
+    return trainer
+
+
+def _log_settings(benchmark: Benchmark, events: Events) -> None:
+    settings, counts, target = benchmark.settings, benchmark.sample_counts(), benchmark.target()
+    bound = "at_least" if target.higher_is_better else "at_most"
+    common = {
+        "seed": benchmark.run.seed,
+        "global_batch_size": settings.global_batch_size,
+        "gradient_accumulation_steps": settings.gradient_accumulation_steps,
+        "train_samples": counts.train,
+        "eval_samples": counts.evaluation,
+        "quality_target": {name: {bound: value} for name, value in target.thresholds.items()},
+    }
+    for key, value in (common | dict(benchmark.hyperparameters())).items():
+        events.point(key, value)
+
+
+def _block(
+    benchmark: Benchmark, trainer: StepTrainer, events: Events, done: float, mark: float
+) -> dict[str, float]:
+    """Train from `done` to `mark`, in units of the cadence, and evaluate; returns the quality."""
+    first, samples = _plain(1 + done), trainer.progress.samples
+    started = events.start("block_start", first_epoch_num=first, epoch_count=_plain(mark - done))
+    trainer.model.train()
+    benchmark.train_block(trainer, mark)
+    _wait_for_device(benchmark)
+    seconds = events.stop("block_stop", first_epoch_num=first) - started
+    throughput = (trainer.progress.samples - samples) / max(seconds, 1e-9)
+    events.point("tracked_stats", {"throughput": throughput}, step=trainer.progress.steps)
+
+    epoch = _plain(benchmark.epoch_num(trainer.progress))
+    events.start("eval_start", epoch_num=epoch)
+    with _evaluating(trainer.model), autocast(benchmark):
+        quality = dict(benchmark.evaluate(trainer.model))
+    events.point("eval_accuracy", benchmark.target().value(quality), epoch_num=epoch)
+    events.stop("eval_stop", epoch_num=epoch)
+    return quality
+
+
+@contextmanager
+def _evaluating(model: torch.nn.Module) -> Iterator[None]:
+    model.eval()
+    with torch.inference_mode():
+        yield
+
+
+def _wait_for_device(benchmark: Benchmark) -> None:
+    """A GPU works behind the program's back: its work of the block belongs into the block."""
+    if benchmark.run.device.type == "cuda":
+        torch.cuda.synchronize(benchmark.run.device)
+
+
+def _plain(number: float) -> float:
+    """Without the digits that binary fractions add, and whole numbers as such: 3, 1.05."""
+    rounded = round(number, 9)
+    return int(rounded) if rounded == int(rounded) else rounded

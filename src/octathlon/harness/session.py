@@ -1,0 +1,86 @@
+"""One timed run as the command line starts it: ranks, log, caches, data; then the loop."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+import torch
+
+from octathlon.contracts import Benchmark, Run
+from octathlon.harness.caches import clear_caches
+from octathlon.harness.clock import wall_clock
+from octathlon.harness.events import Events
+from octathlon.harness.loop import Outcome, timed_run
+from octathlon.harness.progress import display
+from octathlon.harness.ranks import Rank, choose_device, find_rank, joined
+from octathlon.harness.rundir import owned_log
+from octathlon.receipts import read_json
+from octathlon.settings import BenchmarkSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Session:
+    """Who runs what where."""
+
+    benchmark: str
+    output: Path
+    """The log, e.g. result_0.txt."""
+    data: Path | None
+    """The prepared data set; None where there is none."""
+    seed: int
+    submitter: str
+    platform: str
+    status: str
+    device: str
+    threads: int
+    """CPU threads of each rank."""
+    max_blocks: int | None
+
+
+def run(benchmark_class: type[Benchmark], settings: BenchmarkSettings, session: Session) -> Outcome:
+    """Do a timed run and publish its log. A missed target is an outcome; whatever raises leaves no log.
+
+    Raises:
+        OctathlonError: if the log has another owner, the data are not prepared, or the settings don't fit.
+    """
+    torch.set_num_threads(session.threads)
+    rank = find_rank(os.environ)
+    device = choose_device(session.device, rank)
+    with _outputs(session, rank) as outputs, joined(rank, device):
+        events = Events(outputs, wall_clock())
+        _introduce(settings, session, events)
+        facts = Run(
+            seed=session.seed,
+            device=device,
+            rank=rank.rank,
+            world=rank.world,
+            data=session.data,
+            manifest=read_json(session.data / "manifest.json") if session.data else None,
+        )
+        benchmark = benchmark_class(settings, facts)
+        with display(session.benchmark, benchmark) as shown:
+            return timed_run(benchmark, events, shown, session.max_blocks)
+
+
+@contextmanager
+def _outputs(session: Session, rank: Rank) -> Iterator[list[TextIO]]:
+    """Where the events go: the first rank's log and, where nobody watches a progress line, its standard output."""
+    with owned_log(session.output) if rank.rank == 0 else nullcontext() as log:
+        yield ([log] if sys.stderr.isatty() else [log, sys.stdout]) if log else []
+
+
+def _introduce(settings: BenchmarkSettings, session: Session, events: Events) -> None:
+    """Say who runs what, and clear the caches of the machine's part in it."""
+    events.point("submission_benchmark", session.benchmark)
+    events.point("submission_org", session.submitter)
+    events.point("submission_division", settings.division)
+    events.point("submission_status", session.status)
+    events.point("submission_platform", session.platform)
+    cached = clear_caches(session.data) if session.data else 0
+    events.point("cache_clear", cached == 0, bytes_still_cached=cached)

@@ -1,0 +1,107 @@
+"""The one training step: autocast, forward, backward, accumulation, all-reduce, update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from octathlon.contracts import Batch, Benchmark, Progress, Schedule
+from octathlon.harness.events import Events
+
+
+class StepTrainer:
+    """The `contracts.Trainer` that a benchmark's `train_block` is given.
+
+    A global batch is `gradient_accumulation_steps` micro-batches, each spread over the ranks; the update uses the mean
+    gradient over all of it.
+    """
+
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: Schedule,
+        events: Events,
+        on_step: Callable[[Progress], None] = lambda progress: None,
+    ) -> None:
+        self.progress = Progress(train_samples=benchmark.sample_counts().train)
+        self.model = model
+        self._benchmark = benchmark
+        self._wrapped = _wrap(benchmark, model)
+        self._optimizer = optimizer
+        self._schedule = schedule
+        self._events = events
+        self._on_step = on_step
+        settings = benchmark.settings
+        self._accumulation = settings.gradient_accumulation_steps
+        self._samples = settings.global_batch_size // self._accumulation
+        self._micro_batches = 0
+
+    def step(self, batch: Batch) -> None:
+        """Forward and backward of this rank's part of a micro-batch; the update after the last one."""
+        self._micro_batches += 1
+        last = self._micro_batches == self._accumulation
+        with nullcontext() if last else self._unsynchronised():
+            self._backward(batch)
+        self.progress.samples += self._samples
+        self.progress.epoch_samples += self._samples
+        if last:
+            self._schedule.set(self.progress)
+            self._benchmark.update(self.model, self._optimizer)
+            self._optimizer.zero_grad()
+            self.progress.steps += 1
+            self._micro_batches = 0
+        self._on_step(self.progress)
+
+    def end_epoch(self) -> None:
+        """Count a finished epoch (or generation)."""
+        self.progress.epochs += 1
+        self.progress.epoch_samples = 0
+
+    def point(self, key: str, value: Any, **metadata: Any) -> None:
+        """Log one more event."""
+        self._events.point(key, value, **metadata)
+
+    def warm_up(self) -> None:
+        """Forward and backward on synthetic data, off the clock, that leave no trace in the model.
+
+        Libraries choose their kernels, memory pools grow, ranks connect.
+        """
+        buffers = deepcopy(dict(self.model.named_buffers()))
+        self._backward(self._benchmark.synthetic_batch())
+        self._optimizer.zero_grad()
+        with torch.no_grad():
+            for name, buffer in self.model.named_buffers():
+                buffer.copy_(buffers[name])
+
+    def _backward(self, batch: Batch) -> None:
+        with autocast(self._benchmark):
+            loss = self._benchmark.loss(self._wrapped, batch)
+        (loss / self._accumulation).backward()
+
+    def _unsynchronised(self) -> AbstractContextManager[Any]:
+        wrapped = self._wrapped
+        return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
+
+
+def autocast(benchmark: Benchmark) -> torch.autocast:
+    """The precision of forward and loss."""
+    enabled = benchmark.settings.precision == "bf16"
+    return torch.autocast(benchmark.run.device.type, torch.bfloat16, enabled)
+
+
+def _wrap(benchmark: Benchmark, model: nn.Module) -> nn.Module:
+    """Average gradients over ranks while the backward pass goes on, but for parameters that are sharded."""
+    if benchmark.run.world == 1:
+        return model
+    DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(
+        model, list(benchmark.sharded_parameters(model))
+    )
+    return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
