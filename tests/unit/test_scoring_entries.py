@@ -10,6 +10,7 @@ from training_logs import line, write_folder, write_log
 
 from octathlon.errors import OctathlonError
 from octathlon.scoring.entries import read_logs, score_paths
+from octathlon.scoring.olympic import EVERY
 from octathlon.scoring.tables import COLUMNS, to_csv, to_json, to_markdown
 
 SYSTEM = {
@@ -86,8 +87,8 @@ def test_too_few_and_too_many_failed_runs_get_words_instead_of_a_number(tmp_path
 def test_the_number_of_runs_can_be_chosen(tmp_path):
     folder = write_folder(tmp_path / "a/results/s/unet3d", [9, 7, 8], benchmark="unet3d", quality=[0.95])
     assert score(folder).reason == "3 of 40 runs"
-    assert score(folder, runs=3).score.minutes == 8
-    assert score(folder, runs=2).reason == "2 runs are too few to drop 1 at each end"
+    assert score(folder, runs={EVERY: 3}).score.minutes == 8
+    assert score(folder, runs={"unet3d": 2}).reason == "2 runs are too few to drop 1 at each end"
 
 
 def test_ncf_counts_the_first_fifty_runs_that_converge(tmp_path):

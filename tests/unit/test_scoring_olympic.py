@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octathlon.scoring.olympic import scaled_drop, score_runs
+from octathlon.scoring.olympic import EVERY, needed_runs, score_runs
 
 FAILED = math.inf
 
@@ -50,7 +50,14 @@ def test_too_few_runs_to_drop_any():
     [(1, 5, 3, 1), (1, 10, 3, 1), (4, 40, 10, 1), (4, 40, 20, 2), (4, 40, 3, 1)],
 )
 def test_drops_in_proportion_to_the_runs(drop, runs, needed, expected):
-    assert scaled_drop(drop, runs, needed) == expected
+    assert needed_runs({EVERY: needed}, "resnet", runs, drop) == (needed, expected)
+
+
+def test_the_number_of_runs_is_that_of_the_benchmark_of_all_or_of_the_round():
+    chosen = {"resnet": 3, EVERY: 20}
+    assert needed_runs(chosen, "resnet", 5, 1) == (3, 1)
+    assert needed_runs(chosen, "unet3d", 40, 4) == (20, 2)
+    assert needed_runs({"resnet": 3}, "unet3d", 40, 4) == needed_runs({EVERY: 40}, "unet3d", 40, 4) == (40, 4)
 
 
 def test_more_runs_than_needed_take_the_window_with_the_median_score():

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from octathlon.scoring import rule_data
-from octathlon.scoring.compare import Result, best_results, table
+from octathlon.scoring.compare import Result, best_results
 from octathlon.scoring.rules import Round
+from octathlon.scoring.text import markdown_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ def claims_table(results: Sequence[Result], rules: Round) -> str:
         low, high = claim["claimed"]
         verdict = "reproduced" if low <= measured.value <= high else "not reproducible from these logs"
         rows.append([claim["words"], claim["source"], verdict, measured.evidence])
-    return table(["announced", "by", "verdict", "evidence"], rows)
+    return markdown_table(["announced", "by", "verdict", "evidence"], rows)
 
 
 def fastest_in(results: Sequence[Result], round_name: str, org: str) -> Measured:

@@ -13,6 +13,7 @@ from pathlib import Path
 from octathlon.errors import OctathlonError
 from octathlon.scoring import rule_data
 from octathlon.scoring.rules import Round, Task, load_round, round_names
+from octathlon.scoring.text import markdown_table
 
 DOUBLING_MONTHS = 24
 """Moore's law as it is usually quoted: twice the transistors in two years."""
@@ -118,7 +119,7 @@ def _best_table(best: Best, rounds: Sequence[Round]) -> str:
         [benchmark, division, *(_shown(by_round.get(each.name)) for each in rounds)]
         for (benchmark, division), by_round in best.items()
     ]
-    return table(["benchmark", "division", *(each.name for each in rounds)], rows)
+    return markdown_table(["benchmark", "division", *(each.name for each in rounds)], rows)
 
 
 def _shown(result: Result | None) -> str:
@@ -140,7 +141,8 @@ def _speedup_table(best: Best, rounds: Sequence[Round], cost: str) -> str:
         return ""
     rows.append(["Moore's law", "", *(f"{moore(old, new):.2f}" for old, new in spans)])
     return (
-        table(["benchmark", "division", *(f"{old.name} to {new.name}" for old, new in spans)], rows) + _NOTE
+        markdown_table(["benchmark", "division", *(f"{old.name} to {new.name}" for old, new in spans)], rows)
+        + _NOTE
     )
 
 
@@ -171,10 +173,3 @@ def moore(old: Round, new: Round) -> float:
     """The growth that Moore's law expects between the publications of two rounds."""
     months = (new.published - old.published).days / DAYS_A_MONTH
     return 2 ** (months / DOUBLING_MONTHS)
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join(lines) + "\n"

@@ -13,30 +13,18 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from octathlon.scoring import rule_data
 from octathlon.scoring.constraints import describe, problem
+from octathlon.scoring.findings import Finding
 from octathlon.scoring.logs import BadLine, Event, read_events
 
 ROUND = "v1.1"
 RULES = f"compliance_{ROUND}"
-Severity = Literal["error", "warning"]
 Rules = Mapping[str, dict[str, Any]]
 LAYER_KEYS = ("submission_division", "submission_benchmark", "opt_name")
 """Their first values choose the rules of a log."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One broken rule."""
-
-    severity: Severity
-    rule: str
-    """Key and aspect, e.g. `eval_samples.value`."""
-    words: str
-    line: int | None = None
-    """The first line that breaks it; None where an event is missing."""
 
 
 def check_log(path: Path) -> list[Finding]:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from octathlon.errors import OctathlonError
 from octathlon.scoring import rule_data
 from octathlon.scoring.descriptions import Description, availability, division, read_description
-from octathlon.scoring.olympic import Score, scaled_drop, score_runs
+from octathlon.scoring.olympic import Score, needed_runs, score_runs
 from octathlon.scoring.rules import Round, Task, all_rounds, load_round
 from octathlon.scoring.runs import Log, Run, judge, read_log
 from octathlon.scoring.tree import Folder, Skipped, find_folders, natural
 
+NONE_CHOSEN: Mapping[str, int] = {}
 PARALLEL_FROM = 32 << 20
 """Bytes of logs from which on starting processes pays."""
 
@@ -74,7 +75,7 @@ class Entry:
 def score_paths(
     paths: Iterable[Path],
     round_name: str | None = None,
-    runs: int | None = None,
+    runs: Mapping[str, int] = NONE_CHOSEN,
     processes: int | None = None,
 ) -> tuple[list[Entry], list[Skipped]]:
     """Score every benchmark folder under `paths`.
@@ -82,7 +83,7 @@ def score_paths(
     Args:
         paths: results trees, any part of one, or logs; see `tree.find_folders`.
         round_name: whose rules hold; default: told from the logs, for each tree.
-        runs: how many runs a result needs; default: as many as the round says.
+        runs: how many runs a result needs, where not as many as the round says; see `olympic.needed_runs`.
         processes: how many processes read; default: as many as there are cores, 1 for few logs.
 
     Returns:
@@ -152,14 +153,16 @@ def _round_of(log: Log) -> Round | None:
     return (begun or same_format or [None])[-1] if log.starts else None
 
 
-def score_folder(folder: Folder, logs: Sequence[Log], rules: Round, runs: int | None = None) -> Entry:
+def score_folder(
+    folder: Folder, logs: Sequence[Log], rules: Round, runs: Mapping[str, int] = NONE_CHOSEN
+) -> Entry:
     """Score one benchmark folder by a round's rules."""
     description = read_description(folder)
     word = _division(description, logs)
     task = rules.task(folder.path.name) or rules.task(_identity(logs, "benchmark"))
     judged = tuple(judge(log, rules, task, word) for log in logs) if task else ()
-    needed = runs or (task.runs if task else None)
-    score = _score(judged, task, runs) if task else Score(None, f"not a benchmark of {rules.name}")
+    needed, drop = needed_runs(runs, task.name, task.runs, task.drop) if task else (None, 0)
+    score = _score(judged, task, needed, drop) if task else Score(None, f"not a benchmark of {rules.name}")
     converged = [run for run in judged if run.converged]
     batch_size = _common(log.numbers.get("global_batch_size") for log in logs)
     return Entry(
@@ -190,10 +193,8 @@ def score_folder(folder: Folder, logs: Sequence[Log], rules: Round, runs: int | 
     )
 
 
-def _score(judged: Sequence[Run], task: Task, runs: int | None) -> Score:
+def _score(judged: Sequence[Run], task: Task, needed: int, drop: int) -> Score:
     """The score of all runs; indices refer to `judged`."""
-    needed = runs or task.runs
-    drop = scaled_drop(task.drop, task.runs, needed) if runs else task.drop
     order = sorted(
         range(len(judged)), key=lambda index: (judged[index].log.start_ms, natural(judged[index].log.path))
     )

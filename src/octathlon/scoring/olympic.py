@@ -8,8 +8,11 @@ whatever its own clock says.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+EVERY = "*"
+"""Stands for every benchmark that is not named, in a choice of numbers of runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +30,17 @@ class Score:
     kept: tuple[int, ...] = ()
 
 
-def scaled_drop(drop: int, runs: int, needed: int) -> int:
-    """How many to drop at each end where `needed` runs stand for a round's `runs`: as many in proportion, at
-    least 1."""
-    return max(1, round(drop * needed / runs))
+def needed_runs(chosen: Mapping[str, int], benchmark: str, runs: int, drop: int) -> tuple[int, int]:
+    """How many runs a result needs, and how many of them are dropped at each end.
+
+    Args:
+        chosen: benchmark, or EVERY, -> number of runs; else the round's numbers `runs` and `drop` hold.
+
+    Returns:
+        With another number of runs than the round's, as many are dropped in proportion, at least 1.
+    """
+    needed = chosen.get(benchmark, chosen.get(EVERY, runs))
+    return needed, drop if needed == runs else max(1, round(drop * needed / runs))
 
 
 def score_runs(minutes: Sequence[float], needed: int, drop: int) -> Score:

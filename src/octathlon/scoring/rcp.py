@@ -1,8 +1,9 @@
 """The reference convergence point (RCP) test: does a submission converge in suspiciously few epochs?
 
-The v1.1 rules (training_rules.adoc, "RCPs") compare the submission's olympic mean of epochs to the target with
-the reference's at the same global batch size, by a one-sided two-sample t-test at 95 % that takes the reference's
-standard deviation for both samples. The outcome is a flag with its numbers: it never removes a result.
+The v1.1 rules (training_rules.adoc, "RCPs") compare the submission's olympic mean of epochs to the target
+with the reference's at the same global batch size, by a one-sided two-sample t-test at 95 % that takes the
+reference's standard deviation for both samples. The outcome is a flag with its numbers: it never removes a
+result.
 """
 
 from __future__ import annotations
@@ -108,7 +109,8 @@ def trim(values: Sequence[float], drop: int) -> tuple[float, float, int]:
 def at_batch_size(points: Sequence[Reference], batch_size: int, runs: int) -> Reference:
     """The reference for a batch size up to the largest: a point itself, between two of them, or the smallest.
 
-    Between two points, mean and deviation are interpolated linearly in the batch size and count as 2 x `runs` runs.
+    Between two points, mean and deviation are interpolated linearly in the batch size and count as 2 x `runs`
+    runs.
     """
     above = bisect_left(points, batch_size, key=lambda point: point.batch_size)
     high = points[above]

@@ -31,10 +31,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from octathlon.receipts import publish, write_json
+from octathlon.receipts import write_json
 from octathlon.scoring.entries import Entry
 from octathlon.scoring.rules import Bounds, Quality
 from octathlon.scoring.runs import MILLISECONDS, Run, named_quality
+from octathlon.scoring.text import clean, markdown_table, write_text
 from octathlon.scoring.tree import Skipped
 
 if TYPE_CHECKING:
@@ -89,20 +90,13 @@ COLUMNS: Mapping[str, Callable[[Entry], Any]] = {
 
 SHORT = ("org", "system", "division", "accelerator", "accelerators", "benchmark", "runs", "converged")
 """What tables for readers show beside the score."""
+NUMBERS = ("accelerators", "runs", "converged", "minutes")
+"""The columns of numbers."""
 
 
 def cells(entry: Entry) -> dict[str, Any]:
     """An entry's columns."""
     return {name: clean(column(entry)) for name, column in COLUMNS.items()}
-
-
-def clean(value: Any) -> Any:
-    """Text from strangers' files and names without what a terminal or a file cannot bear."""
-    if isinstance(value, list):
-        return [clean(each) for each in value]
-    if not isinstance(value, str) or value.isprintable():
-        return value
-    return "".join(char if char.isprintable() else " " if char.isspace() else "\ufffd" for char in value)
 
 
 def to_csv(entries: Iterable[Entry]) -> str:
@@ -190,10 +184,7 @@ def _value(quality: Quality) -> float | dict[str, float]:
 def to_markdown(entries: Sequence[Entry]) -> str:
     """A table for readers: scores with three decimals, as the rounds publish them; the reason where there is
     none."""
-    header = [*SHORT, "minutes"]
-    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * (len(header) - 1) + " ---: |"]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row(entry)) + " |" for entry in entries]
-    return "\n".join(lines) + "\n"
+    return markdown_table([*SHORT, "minutes"], map(row, entries), NUMBERS)
 
 
 def row(entry: Entry) -> list[str]:
@@ -212,18 +203,10 @@ def to_rich(entries: Sequence[Entry]) -> Table:
     rounds = [name for name in round_names() if any(entry.round == name for entry in entries)]
     table = Table(title=f"MLPerf Training rules {', '.join(rounds)} (unofficial)", title_justify="left")
     for name in (*SHORT, "minutes"):
-        table.add_column(
-            name, justify="right" if name in ("accelerators", "runs", "converged", "minutes") else "left"
-        )
+        table.add_column(name, justify="right" if name in NUMBERS else "left")
     for entry in entries:
         table.add_row(*(cell.replace("[", "\\[") for cell in row(entry)))
     return table
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    with publish(path) as temporary:
-        temporary.write_text(text)
 
 
 def write_tables(

@@ -1,0 +1,79 @@
+"""Are the seeds of a result's runs as the rules want them? (mlperf_logging's seed_checker, as of 1.1.0)
+
+Every seed is an integer, and no two runs log the same seed on the same line of the same source file. A run
+that logs none is only questioned where the source code speaks of seeds; the checker of today refuses it, and
+with it every published v1.1 result of dlrm and minigo.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from octathlon.scoring.findings import Finding
+from octathlon.scoring.logs import Event, read_events
+
+SOURCE_SUFFIXES = {
+    *(".py", ".cc", ".cpp", ".cxx", ".c", ".h", ".hh", ".hpp", ".hxx"),
+    *(".sh", ".sub", ".cu", ".cuh"),
+}
+MOST_SEEDS = 100_000
+"""Seed events read of one log."""
+
+
+def check_seeds(logs: Iterable[Path], code: Path | None) -> Iterator[Finding]:
+    """The findings about the seeds of a result; `code`: the folder of the benchmark's source, if known."""
+    owners: dict[tuple[Any, ...], Path] = {}
+    silent = []
+    for log in logs:
+        seeds = {}
+        for event in islice(read_events(log, keys=["seed"]), MOST_SEEDS):
+            seed = _integer(event.value)
+            if seed is None:
+                yield Finding(
+                    "error", "seed.value", f"{log.name}: {event.value!r:.60} is not an integer", event.line
+                )
+                continue
+            place = _place(event, seed)
+            if owners.setdefault(place, log) != log:
+                words = f"{log.name} has the seed {seed} of {owners[place].name}, from the same line of code"
+                yield Finding("error", "seed.unique", words, event.line)
+            seeds[seed] = event.line
+        if len(seeds) > 1:
+            yield Finding("warning", "seed.count", f"{log.name} logs {len(seeds)} different seeds")
+        elif not seeds:
+            silent.append(log.name)
+    if silent and code is not None and _mentions_seed(code):
+        words = f"no seed in {', '.join(silent[:5])}, but the source code speaks of seeds"
+        yield Finding("warning", "seed.count", words)
+
+
+def _integer(value: Any) -> int | None:
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _place(event: Event, seed: int) -> tuple[Any, ...]:
+    return str(event.metadata.get("file")), str(event.metadata.get("lineno")), seed
+
+
+def _mentions_seed(code: Path) -> bool:
+    for folder, _, names in os.walk(code):
+        for name in names:
+            path = Path(folder, name)
+            if path.suffix.lower() in SOURCE_SUFFIXES and path.is_file() and b"seed" in _text(path).lower():
+                return True
+    return False
+
+
+def _text(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(1 << 22)
+    except OSError:
+        return b""

@@ -1,0 +1,34 @@
+"""Text for readers: strangers' words made harmless, and Markdown tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from octathlon.receipts import publish
+
+
+def clean(value: Any) -> Any:
+    """Text from strangers' files and names without what a terminal or a file cannot bear."""
+    if isinstance(value, list):
+        return [clean(each) for each in value]
+    if not isinstance(value, str) or value.isprintable():
+        return value
+    return "".join(char if char.isprintable() else " " if char.isspace() else "\ufffd" for char in value)
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()) -> str:
+    """A Markdown table; the columns named in `numbers` are aligned to the right."""
+    lines = [
+        "| " + " | ".join(header) + " |",
+        "|" + "".join(" ---: |" if name in numbers else " --- |" for name in header),
+    ]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all."""
+    with publish(path) as temporary:
+        temporary.write_text(text)
