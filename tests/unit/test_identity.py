@@ -47,6 +47,9 @@ class Workflow(RuleBasedStateMachine):
 
     @rule(content=st.sampled_from([b"one", b"two", b"three"]), mtime=st.integers(1, 4))
     def write(self, content: bytes, mtime: int) -> None:
+        self._put(content, mtime)
+
+    def _put(self, content: bytes, mtime: int) -> None:
         seen = recall(self.request.receipt)
         if seen and (seen["bytes"], seen["mtime_ns"]) == (len(content), mtime) and content != self.fetched:
             mtime += 10  # another content under the size and time stamp last seen is out of reach
@@ -55,7 +58,7 @@ class Workflow(RuleBasedStateMachine):
     @precondition(lambda self: self.file.exists())
     @rule(mtime=st.integers(1, 40))
     def touch(self, mtime: int) -> None:
-        put(self.file, self.file.read_bytes(), mtime)
+        self._put(self.file.read_bytes(), mtime)
 
     @rule()
     def delete(self) -> None:
