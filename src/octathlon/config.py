@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, BeforeValidator, Discriminator, Field, PositiveInt, Tag, ValidationError
 
 from octathlon import registry
 from octathlon.errors import OctathlonError
@@ -15,6 +15,18 @@ from octathlon.settings import BenchmarkSettings, DatasetSettings, Strict
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 """A name that becomes a folder."""
+
+Names = Annotated[list[str] | None, BeforeValidator(lambda value: None if value == "all" else value)]
+"""Some of the benchmarks; None for all."""
+
+Runs = Annotated[
+    Annotated[PositiveInt, Tag("number")] | Annotated[dict[str, PositiveInt], Tag("map")],
+    Discriminator(lambda value: "map" if isinstance(value, Mapping) else "number"),
+]
+"""A number for all benchmarks, or one for some of them."""
+
+OPEN_MAPS = ("target", "miniature")
+"""Settings whose keys no class declares: those of the scale's defaults are the known ones."""
 
 
 class System(Strict):
@@ -29,39 +41,44 @@ class System(Strict):
     launcher: Literal["python", "torchrun", "srun"] = "python"
     description: dict[str, Any] = {}
 
+    @property
+    def ranks(self) -> int:
+        """Training processes of one run."""
+        return self.nodes * self.processes_per_node
+
     def launch(self) -> str:
         """The command before `octathlon train`: nothing, or what starts one process per rank."""
         if self.launcher == "torchrun":
             return f"torchrun --standalone --nproc-per-node {self.processes_per_node} --no-python "
         if self.launcher == "srun":
-            ranks = self.nodes * self.processes_per_node
-            return f"srun --nodes {self.nodes} --ntasks {ranks} --ntasks-per-node {self.processes_per_node} "
+            per_node = self.processes_per_node
+            return f"srun --nodes {self.nodes} --ntasks {self.ranks} --ntasks-per-node {per_node} "
         return ""
 
     def problems(self) -> Iterator[str]:
         """What fits no launcher, in words."""
-        if self.launcher == "python" and self.nodes * self.processes_per_node > 1:
+        if self.launcher == "python" and self.ranks > 1:
             yield "launcher: python starts one process; for several ranks choose torchrun or srun"
         if self.launcher == "torchrun" and self.nodes > 1:
             yield "launcher: torchrun serves one node here; for several nodes choose srun"
         if self.processes_per_node > self.cores_per_node:
-            yield f"cores_per_node: {self.cores_per_node} cores cannot serve {self.processes_per_node} processes"
+            yield f"cores_per_node: {self.cores_per_node} cannot serve {self.processes_per_node} processes"
 
 
 class Keys(Strict):
     """The keys of `config.yaml`, before benchmarks and data sets are looked up; the file explains them."""
 
     scale: Literal["mini", "full"] = "mini"
-    benchmarks: Literal["all"] | list[str] = "all"
-    runs: PositiveInt | dict[str, PositiveInt] | None = None
-    seed: int = Field(1, ge=0)
+    benchmarks: Names = None
+    runs: Runs | None = None
+    seed: int = Field(1, ge=0, le=1 << 31)
     submitter: Name = "octathlon"
     status: Literal["cloud", "onprem", "preview", "research"] = "research"
     systems: dict[Name, System] = Field({"local": System()}, min_length=1)
     datasets: dict[str, dict[str, Any]] = {}
     overrides: dict[str, dict[str, Any]] = {}
-    data: str = "data"
-    results: str = "results"
+    data: str = Field("data", min_length=1)
+    results: str = Field("results", min_length=1)
 
 
 @dataclass(frozen=True)
@@ -71,6 +88,11 @@ class Config:
     keys: Keys
     benchmarks: Mapping[str, BenchmarkSettings]
     datasets: Mapping[str, DatasetSettings]
+
+    @property
+    def division(self) -> str:
+        """The division of the whole: closed if every benchmark is."""
+        return "open" if any(one.division == "open" for one in self.benchmarks.values()) else "closed"
 
     def runs(self, benchmark: str) -> int:
         """The number of timed runs of a benchmark."""
@@ -83,30 +105,20 @@ def load(raw: Mapping[str, Any]) -> Config:
     """Validate the merged configuration.
 
     Raises:
-        OctathlonError: listing every error, a line each, with its key and, for a misspelt key, the nearest known one.
+        OctathlonError: listing all errors, a line each, with its key and, if misspelt, the nearest known one.
     """
     errors: list[str] = []
-    keys = _parse(Keys, raw, "", errors)
-    if keys is None:  # go on with the good keys, so that the other errors are found too
-        wrong = {error.split(":")[0].split(".")[0] for error in errors}
-        keys = Keys.model_validate({key: value for key, value in raw.items() if key not in wrong})
+    keys = _parse_keys(raw, errors)
     for name, system in keys.systems.items():
         errors += [f"systems.{name}.{problem}" for problem in system.problems()]
     known = registry.benchmarks()
-    errors += _unknown("overrides", keys.overrides, known)
-    errors += _unknown("runs", keys.runs if isinstance(keys.runs, dict) else (), known)
-    errors += _unknown("datasets", keys.datasets, registry.datasets())
-    chosen = known if keys.benchmarks == "all" else list(dict.fromkeys(keys.benchmarks))
+    chosen = known if keys.benchmarks is None else list(dict.fromkeys(keys.benchmarks))
     errors += _unknown("benchmarks", chosen, known)
-    benchmarks = {
-        name: _resolve("benchmarks", name, keys.scale, f"overrides.{name}", keys.overrides, errors)
-        for name in chosen
-        if name in known
-    }
-    needed = sorted({dataset for name in benchmarks if (dataset := registry.dataset_of(name))})
-    datasets = {
-        name: _resolve("datasets", name, keys.scale, f"datasets.{name}", keys.datasets, errors) for name in needed
-    }
+    errors += _unknown("runs", keys.runs if isinstance(keys.runs, dict) else (), known)
+    benchmarks = _resolve_all("benchmarks", chosen, keys.scale, "overrides", keys.overrides, errors)
+    needed = [dataset for name in benchmarks if (dataset := registry.dataset_of(name))]
+    datasets = _resolve_all("datasets", needed, keys.scale, "datasets", keys.datasets, errors)
+    errors += _indivisible(benchmarks, keys.systems)
     if errors:
         raise _complaint(errors)
     return Config(keys, benchmarks, datasets)
@@ -122,53 +134,120 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def resolve(kind: str, name: str, scale: str, over: Mapping[str, Any]) -> BenchmarkSettings | DatasetSettings:
-    """The settings of one benchmark or data set (`kind`: benchmarks or datasets): the scale's defaults and `over`.
+    """The settings of one benchmark or data set (`kind` is the folder): the scale's defaults and `over`.
 
     Raises:
         OctathlonError: listing every error.
     """
     errors: list[str] = []
-    settings = _resolve(kind, name, scale, name, {name: over}, errors)
+    settings = _resolve(kind, name, scale, name, over, errors)
     if errors:
         raise _complaint(errors)
     return settings
 
 
-def _resolve(kind: str, name: str, scale: str, where: str, overrides: Mapping[str, Any], errors: list[str]) -> Any:
+def _resolve_all(
+    kind: str, needed: Iterable[str], scale: str, where: str, overrides: Mapping[str, Any], errors: list[str]
+) -> dict[str, Any]:
+    """The settings of each needed name. Overrides of others are checked all the same."""
+    known = registry.benchmarks() if kind == "benchmarks" else registry.datasets()
+    errors += _unknown(where, overrides, known)
+    needed = sorted({name for name in needed if name in known})
+    others = [name for name in overrides if name in known and name not in needed]
+    settings = {
+        name: _resolve(kind, name, scale, f"{where}.{name}", overrides.get(name, {}), errors)
+        for name in [*needed, *others]
+    }
+    return {name: settings[name] for name in needed}
+
+
+def _resolve(kind: str, name: str, scale: str, where: str, over: Mapping[str, Any], errors: list[str]) -> Any:
     model = registry.benchmark_settings(name) if kind == "benchmarks" else registry.dataset_settings(name)
-    return _parse(model, merge(registry.defaults(kind, name, scale), overrides.get(name, {})), where, errors)
+    defaults = registry.defaults(kind, name, scale)
+    for key in OPEN_MAPS:
+        if isinstance(over.get(key), Mapping):
+            errors += _unknown(f"{where}.{key}", over[key], defaults.get(key, {}))
+    return _parse(model, merge(defaults, over), where, errors)
+
+
+def _indivisible(benchmarks: Mapping[str, BenchmarkSettings], systems: Mapping[str, System]) -> Iterator[str]:
+    """The batches that can't be shared out among a system's ranks."""
+    for name, settings in benchmarks.items():
+        for label, system in systems.items():
+            try:
+                if settings:
+                    settings.local_batch_size(system.ranks)
+            except OctathlonError as error:
+                yield f"overrides.{name}.{error} (system {label})"
+
+
+def _parse_keys(raw: Any, errors: list[str]) -> Keys:
+    """The top level; of a bad one the keys that are good, so that the other errors are found too."""
+    if not isinstance(raw, Mapping):
+        raise _complaint([f"a map of keys is expected, not {_shown(raw)}"])
+    try:
+        return Keys.model_validate(dict(raw))
+    except ValidationError as error:
+        errors += _sentences(Keys, raw, "", error)
+        wrong = {str(problem["loc"][0]) for problem in error.errors()}
+        return Keys.model_validate({key: value for key, value in raw.items() if str(key) not in wrong})
 
 
 def _parse(model: type[BaseModel], values: Mapping[str, Any], where: str, errors: list[str]) -> Any:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        errors += [_sentence(model, where, problem) for problem in error.errors()]
+        errors += _sentences(model, values, where, error)
         return None
 
 
-def _sentence(model: type[BaseModel], where: str, problem: Mapping[str, Any]) -> str:
-    location = [str(part) for part in problem["loc"]]
-    key = ".".join(part for part in (where, *location) if part)
-    if problem["type"] == "extra_forbidden":
-        return f"{key}: unknown key{_nearest(location[-1], _fields(model, location[:-1]))}"
-    if problem["type"] == "missing":
-        return f"{key}: missing"
-    return f"{key}: {problem['msg']}, not {problem['input']!r}"
+def _sentences(model: Any, values: Any, where: str, error: ValidationError) -> Iterator[str]:
+    for problem in error.errors():
+        location = _location(values, problem["loc"]) or [str(part) for part in problem["loc"][-1:]]
+        key = ".".join(part for part in (where, *location) if part)
+        if problem["type"] == "extra_forbidden":
+            yield f"{key}: unknown key{_nearest(location[-1], _fields(model, location[:-1]))}"
+        elif problem["type"] == "missing":
+            yield f"{'.'.join(filter(None, [where, *map(str, problem['loc'])]))}: missing"
+        elif problem["type"] == "value_error":  # a sentence of ours
+            yield f"{key}: {problem['ctx']['error']}"
+        else:
+            yield f"{key}: {problem['msg']}, not {_shown(problem['input'])}"
+
+
+def _location(values: Any, parts: Iterable[int | str]) -> list[str]:
+    """The keys that lead to an error, without the validator's own marks, which are no keys of `values`."""
+    location = []
+    for part in parts:
+        try:
+            values = values[part]
+        except (KeyError, IndexError, TypeError):
+            continue
+        location.append(str(part))
+    return location
 
 
 def _fields(model: Any, location: list[str]) -> list[str]:
-    """The keys that `model` knows at a location, following nested models and maps of models."""
+    """The keys that `model` knows at a location, following nested models and maps or lists of models."""
     for part in location:
-        field = getattr(model, "model_fields", {}).get(part)
-        annotation = field.annotation if field else model
-        arguments = [a for a in getattr(annotation, "__args__", ()) if hasattr(a, "model_fields")]
-        model = arguments[0] if arguments else annotation
+        if get_origin(model) in (dict, list):
+            model = get_args(model)[-1]
+        else:
+            field = getattr(model, "model_fields", {}).get(part)
+            model = field.annotation if field else None
     return list(getattr(model, "model_fields", {}))
 
 
-def _unknown(where: str, names: Any, known: list[str]) -> list[str]:
-    return [f"{where}.{name}: unknown name{_nearest(name, known)}" for name in names if name not in known]
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _unknown(where: str, names: Iterable[Any], known: Iterable[str]) -> list[str]:
+    known = list(known)
+    return [
+        f"{where}.{name}: unknown name{_nearest(str(name), known)}" for name in names if name not in known
+    ]
 
 
 def _nearest(name: str, known: list[str]) -> str:

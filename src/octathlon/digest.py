@@ -1,8 +1,8 @@
 """Digests of code and settings: what makes Snakemake see an edit in `src/`.
 
-Snakemake tracks rule text and parameters, not the modules that a command imports. Each rule therefore carries, as a
-parameter, the digest of the syntax trees of the modules that its stage imports. Comments, docstrings and formatting
-are not in a syntax tree's digest, so only an edit that can change a result reruns anything.
+Snakemake tracks rule text and parameters, not the modules that a command imports. Each rule therefore
+carries, as a parameter, the digest of the syntax trees of the modules that its stage imports. Comments,
+docstrings and formatting are not in it, so only an edit that can change a result reruns anything.
 """
 
 from __future__ import annotations
@@ -24,10 +24,27 @@ def value_digest(value: Any) -> str:
 
 
 def code_digest(*modules: str) -> str:
-    """A short digest of the code that `modules` (dotted names) and all they import from this package consist of."""
+    """A short digest of the code of `modules` (dotted names) and of all of this package that they import."""
     digest = hashlib.sha256()
     for name in sorted(import_closure(*modules)):
         digest.update(f"{name} {_tree_digest(name)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def data_digest(*patterns: str) -> str:
+    """A short digest of the package's data files, names and bytes, that match `patterns` ("rounds/*.yaml").
+
+    Raises:
+        FileNotFoundError: if a pattern matches no file.
+    """
+    digest = hashlib.sha256()
+    for pattern in sorted(patterns):
+        paths = sorted(ROOT.glob(pattern))
+        if not paths:
+            raise FileNotFoundError(f"no file {pattern} in {ROOT}")
+        for path in paths:
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            digest.update(f"{path.relative_to(ROOT)} {content}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -82,4 +99,8 @@ def _tree_digest(name: str) -> str:
 
 
 def _is_string(statement: ast.stmt) -> bool:
-    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant) and isinstance(statement.value.value, str)
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )

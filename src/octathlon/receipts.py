@@ -1,7 +1,8 @@
 """Small JSON files between the stages, and outputs that appear whole or not at all.
 
-A receipt says what a stage left behind: files with sizes and digests, counts, statistics. It holds no times and no
-paths outside its own folder, so equal results give equal bytes and the workflow's content comparison stops there.
+A receipt says what a stage left behind: files with sizes and digests, counts, statistics. It holds no times
+and no paths outside its own folder, so equal results give equal bytes and the workflow's content comparison
+stops there.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
+import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,19 +35,52 @@ def describe(path: Path) -> dict[str, Any]:
 def publish(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; when the block ends well, it becomes `path` in one step.
 
-    An exception (a full disk, an interrupt) removes the temporary file and leaves an earlier `path` as it was.
+    An exception (a full disk, an interrupt) removes the temporary file and leaves an earlier `path` as it
+    was. What a killed process left there, the next writer of `path` on the same host removes.
+
+    Raises:
+        OctathlonError: if the block or the move raises an OSError.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{_temporary_prefix(path)}{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise OctathlonError(f"{path}: cannot write it ({error.strerror}); make room or fix the folder, then rerun") from error
+        reason = error.strerror or error
+        raise OctathlonError(
+            f"{path}: cannot write it ({reason}); make room or fix the folder, then rerun"
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _temporary_prefix(path: Path) -> str:
+    return f".{path.name}.{platform.node()}."
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove the temporary files of `path` whose writers, on this host, are dead."""
+    pattern = re.compile(re.escape(_temporary_prefix(path)) + r"([1-9]\d{0,8})\.tmp")
+    for beside in path.parent.iterdir():
+        found = pattern.fullmatch(beside.name)
+        if found and not _is_another_process(int(found[1])):
+            beside.unlink(missing_ok=True)
+
+
+def _is_another_process(pid: int) -> bool:
+    """True if a process other than this one is alive under `pid`; an own file is an earlier namesake's."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # alive, of another user
+        return True
+    return pid != os.getpid()
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -63,7 +99,11 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text())
     except FileNotFoundError:
         raise OctathlonError(f"{path}: not there; run the stage that writes it first") from None
-    except ValueError as error:
+    except OSError as error:
+        raise OctathlonError(
+            f"{path}: cannot read it ({error.strerror}); fix the file, then rerun"
+        ) from error
+    except (ValueError, RecursionError) as error:
         raise OctathlonError(f"{path}: not valid JSON ({error}); delete it and rerun") from None
     if not isinstance(value, dict):
         raise OctathlonError(f"{path}: not a JSON object; delete it and rerun")

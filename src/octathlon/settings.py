@@ -6,11 +6,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
+from octathlon.errors import OctathlonError
+
 
 class Strict(BaseModel):
-    """A model whose unknown keys are errors."""
+    """A model whose unknown keys, infinities and NaNs are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class CadenceSettings(Strict):
@@ -33,7 +35,9 @@ class BenchmarkSettings(Strict):
     global_batch_size: PositiveInt = Field(description="samples of one optimizer update, over all ranks")
     gradient_accumulation_steps: PositiveInt = Field(description="micro-batches of one optimizer update")
     precision: Literal["fp32", "bf16"] = Field(description="autocast type of forward and loss")
-    loader_workers: int = Field(ge=0, description="worker processes that read data, per rank; 0: in the run itself")
+    loader_workers: int = Field(
+        ge=0, description="worker processes that read data, per rank; 0: in the run itself"
+    )
 
     def local_batch_size(self, world: int) -> int:
         """Samples of one micro-batch on one of `world` ranks.
@@ -41,8 +45,6 @@ class BenchmarkSettings(Strict):
         Raises:
             OctathlonError: if the global batch does not divide evenly.
         """
-        from octathlon.errors import OctathlonError
-
         parts = world * self.gradient_accumulation_steps
         if self.global_batch_size % parts:
             raise OctathlonError(
@@ -59,8 +61,12 @@ class BenchmarkSettings(Strict):
 class DatasetSettings(Strict):
     """The keys of each data set's `mini.yaml` and `full.yaml`."""
 
-    source: str = Field(description="miniature, upstream, or a folder or URL prefix that holds the upstream archives")
-    miniature: dict[str, Any] = Field(default={}, description="sizes of the miniature, for the data set's writer")
+    source: str = Field(
+        description="miniature, upstream, or a folder or URL prefix that holds the upstream archives"
+    )
+    miniature: dict[str, Any] = Field(
+        default={}, description="sizes of the miniature, for the data set's writer"
+    )
 
     def preparation(self) -> dict[str, Any]:
         """All that the prepared data depend on beside the archives."""
