@@ -7,71 +7,57 @@ rule imagenet_train_shard:
         archive("imagenet", "ILSVRC2012_devkit_t12.tar.gz"),
     output:
         prepared("imagenet", "receipts", "{shard}.json"),
-    wildcard_constraints:
-        shard=r"train-\d+",
     log:
         "logs/prepare/imagenet/{shard}.log",
+    wildcard_constraints:
+        shard=r"train-\d+",
+    conda:
+        "../../envs/octathlon.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=120,
     params:
         code=code("octathlon.datasets.imagenet.prepare"),
         settings=prepare_params("imagenet"),
         archives=archive_folder("imagenet"),
         out=prepared("imagenet"),
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=120,
-    conda:
-        "../../envs/octathlon.yaml"
     shell:
         "octathlon prepare imagenet {wildcards.shard} --archives {params.archives:q} --out {params.out:q}"
         " --settings {params.settings:q} &> {log:q}"
 
 
-rule imagenet_val_shard:
+use rule imagenet_train_shard as imagenet_val_shard with:
     input:
         archive("imagenet", "ILSVRC2012_img_val.tar"),
         archive("imagenet", "ILSVRC2012_devkit_t12.tar.gz"),
-    output:
-        prepared("imagenet", "receipts", "{shard}.json"),
     wildcard_constraints:
         shard=r"val-\d+",
-    log:
-        "logs/prepare/imagenet/{shard}.log",
-    params:
-        code=code("octathlon.datasets.imagenet.prepare"),
-        settings=prepare_params("imagenet"),
-        archives=archive_folder("imagenet"),
-        out=prepared("imagenet"),
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=120,
-    conda:
-        "../../envs/octathlon.yaml"
-    shell:
-        "octathlon prepare imagenet {wildcards.shard} --archives {params.archives:q} --out {params.out:q}"
-        " --settings {params.settings:q} &> {log:q}"
 
 
 rule imagenet_manifest:
     input:
         archive("imagenet", "ILSVRC2012_devkit_t12.tar.gz"),
-        expand(prepared("imagenet", "receipts", "{shard}.json"), shard=shards("imagenet")),
+        [
+            prepared("imagenet", "receipts", f"{shard}.json")
+            for kind in ("train", "val")
+            for shard in steps("imagenet", kind)
+        ],
     output:
         prepared("imagenet", "manifest.json"),
     log:
         "logs/prepare/imagenet/manifest.log",
+    conda:
+        "../../envs/octathlon.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
     params:
         code=code("octathlon.datasets.imagenet.prepare"),
         settings=prepare_params("imagenet"),
         archives=archive_folder("imagenet"),
         out=prepared("imagenet"),
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    conda:
-        "../../envs/octathlon.yaml"
     shell:
         "octathlon prepare imagenet manifest --archives {params.archives:q} --out {params.out:q}"
         " --settings {params.settings:q} &> {log:q}"

@@ -13,7 +13,7 @@ def epoch_order(samples: int, seed: int, epoch: int) -> np.ndarray:
 
 
 def rank_batches(order: np.ndarray, local_batch: int, rank: int, world: int) -> Iterator[np.ndarray]:
-    """This rank's part of each batch of `local_batch * world` entries of `order`, an incomplete last one dropped.
+    """This rank's part of each batch of `local_batch * world` entries of `order`, full batches only.
 
     N ranks together see the same batches as one rank with N times the local batch.
     """
@@ -23,5 +23,5 @@ def rank_batches(order: np.ndarray, local_batch: int, rank: int, world: int) -> 
 
 
 def rank_share(samples: int, rank: int, world: int) -> range:
-    """This rank's contiguous part of range(samples): no sample twice, none left out, sizes differing by at most 1."""
+    """This rank's contiguous part of range(samples): none twice, none left out, sizes alike to within 1."""
     return range(samples * rank // world, samples * (rank + 1) // world)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from octathlon.settings import BenchmarkSettings
 
@@ -29,3 +29,11 @@ class Settings(BenchmarkSettings):
     planned_epochs: PositiveInt = Field(description="where the learning rate's decay ends")
     momentum: float = Field(ge=0, lt=1)
     weight_decay: NonNegativeFloat = Field(description="as the round logs it; sgd: factor of the L2 loss")
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Settings:
+        if self.eval_short_side <= self.image_size:  # the side may come out one pixel shorter
+            raise ValueError(
+                f"eval_short_side {self.eval_short_side} must exceed image_size {self.image_size}"
+            )
+        return self

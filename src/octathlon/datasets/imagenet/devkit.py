@@ -53,8 +53,11 @@ def read_devkit(path: Path) -> Devkit:
 
 def _labels(truth: bytes, labels: dict[bytes, int], where: str) -> np.ndarray:
     """The ground truth's ILSVRC2012_IDs, one a line, as labels."""
+    numbers = truth.split()
+    if not numbers:
+        raise OctathlonError(f"{where}: empty; fetch the archive again")
     try:
-        return np.array([labels[number] for number in truth.split()], dtype=np.int32)
+        return np.array([labels[number] for number in numbers], dtype=np.int32)
     except KeyError as error:
         raise OctathlonError(
             f"{where}: {error.args[0][:20]!r} is not the ILSVRC2012_ID of a class in meta.mat; fetch it again"

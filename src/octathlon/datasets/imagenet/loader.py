@@ -54,8 +54,8 @@ class Images:
         """
         shard = int(np.searchsorted(self._ends, number, side="right"))
         offset, size, label = self._indices[shard][number - self._ends[shard]].item()  # counted from the end
-        jpeg = torch.empty(size, dtype=torch.uint8)
         try:
+            jpeg = torch.empty(size, dtype=torch.uint8)
             if os.preadv(self._file(shard).fileno(), [jpeg.numpy()], offset) < size:
                 raise OSError("the file is too short")
             return decode_jpeg(jpeg, mode=ImageReadMode.RGB), label

@@ -30,24 +30,22 @@ def archives(_settings: Settings) -> list[str]:
     return [TRAIN, VAL, DEVKIT]
 
 
-def train_shards(settings: Settings) -> list[str]:
-    """The training shards, which are also their steps' names."""
-    return [f"train-{number:03d}" for number in range(settings.train_shards)]
-
-
-def val_shards(settings: Settings) -> list[str]:
-    """The validation shards, which are also their steps' names."""
-    return [f"val-{number:03d}" for number in range(settings.val_shards)]
+def steps(settings: Settings) -> dict[str, list[str]]:
+    """The steps before `manifest`: one for each shard, and named like it."""
+    return {
+        "train": [f"train-{number:03d}" for number in range(settings.train_shards)],
+        "val": [f"val-{number:03d}" for number in range(settings.val_shards)],
+    }
 
 
 def prepare(step: str, archives: Path, out: Path, settings: Settings) -> None:
-    """Run one step: a shard of `train_shards` or `val_shards`, or `manifest` after all of them.
+    """Run one step: one of `steps`, or `manifest` after all of them.
 
     Raises:
         OctathlonError: naming archive and member, if one is damaged or contradicts the development kit.
     """
     kit = read_devkit(archives / DEVKIT)
-    train, val = train_shards(settings), val_shards(settings)
+    train, val = steps(settings).values()
     if step in train:
         images = _train_images(kit, archives / TRAIN, train.index(step), len(train))
         _prepare_shard(step, images, kit, out)
@@ -127,7 +125,7 @@ def _read(path: Path, members: Iterable[Member], within: str = "") -> Iterator[b
                 raise OctathlonError(f"{where}: {member.size:,} bytes are no image; fetch the archive again")
             try:
                 yield as_jpeg(os.pread(file.fileno(), member.size, member.offset))
-            except ValueError as error:
+            except (OSError, ValueError) as error:
                 raise OctathlonError(
                     f"{where}: cannot be decoded ({error}); fetch the archive again"
                 ) from None

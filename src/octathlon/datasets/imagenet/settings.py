@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, PositiveInt
 
 from octathlon.settings import DatasetSettings
@@ -10,5 +12,6 @@ from octathlon.settings import DatasetSettings
 class Settings(DatasetSettings):
     """The keys of mini.yaml and full.yaml."""
 
+    miniature: dict[str, Annotated[int, Field(gt=2, le=32_000)]] = Field(description="pictures of a class")
     train_shards: PositiveInt = Field(description="groups of neighbouring synsets; each one job and one file")
     val_shards: PositiveInt = Field(description="runs of validation images; each one job and one file")
