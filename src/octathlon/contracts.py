@@ -83,8 +83,9 @@ class Progress:
     """Samples seen of the current epoch."""
 
     def in_epochs(self) -> float:
-        """Epochs done, with the fraction of the current one."""
-        return self.epochs + (self.epoch_samples / self.train_samples if self.train_samples else 0)
+        """Epochs done, with the fraction of the current one, which is whole only when its batches have ended."""
+        fraction = self.epoch_samples / self.train_samples if self.train_samples else 0
+        return self.epochs + min(fraction, 1 - 1e-6)
 
     def reached(self, mark: float, unit: str) -> bool:
         """True when `mark` units are done."""

@@ -36,7 +36,9 @@ def _cached(descriptor: int, offset: int, size: int) -> int:
     libc = ctypes.CDLL(None, use_errno=True)
     pages = -(-size // mmap.PAGESIZE)
     residency = (ctypes.c_ubyte * pages)()
-    with mmap.mmap(descriptor, size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE, offset=offset) as mapped:
+    with mmap.mmap(
+        descriptor, size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE, offset=offset
+    ) as mapped:
         start = ctypes.c_char.from_buffer(mapped)
         failed = libc.mincore(ctypes.c_void_p(ctypes.addressof(start)), ctypes.c_size_t(size), residency)
         del start

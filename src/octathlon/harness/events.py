@@ -16,8 +16,8 @@ from octathlon.harness.clock import Clock
 SOURCE_ROOT = re.escape(str(Path(octathlon.__file__).parent.parent))
 """Cut off the file names in the log; mllog takes a regular expression."""
 
-CALLER = 2
-"""Frames between mllog and the line of code that logs: `_log` and one of the three methods below."""
+CALLER = 3
+"""Frames between mllog and the line that logs: its own default of 1, and two for `_log` and the method below."""
 
 
 class Events:
@@ -25,7 +25,9 @@ class Events:
 
     def __init__(self, outputs: Iterable[TextIO], clock: Clock) -> None:
         self._clock = clock
-        logger = logging.Logger("octathlon.events", logging.INFO)  # not registered: no other handler can get at it
+        logger = logging.Logger(
+            "octathlon.events", logging.INFO
+        )  # not registered: no other handler can get at it
         for output in outputs:
             logger.addHandler(_Strict(output))
         self._silent = not logger.handlers

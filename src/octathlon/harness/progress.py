@@ -36,7 +36,9 @@ class _Line(Display):
             self._bar.update(self._task, completed=done)
 
     def evaluated(self, quality: Mapping[str, float]) -> None:
-        pairs = (f"{name} {quality[name]:.4f} of {value:g}" for name, value in self._target.thresholds.items())
+        pairs = (
+            f"{name} {quality[name]:.4f} of {value:g}" for name, value in self._target.thresholds.items()
+        )
         self._bar.update(self._task, quality=", ".join(pairs))
 
 

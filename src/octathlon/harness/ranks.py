@@ -38,7 +38,9 @@ def find_rank(environment: Mapping[str, str]) -> Rank:
         if all(name in environment for name in names):
             found = Rank(*(int(environment[name]) for name in names))
             if not 0 <= found.local <= found.rank < found.world:
-                raise OctathlonError(f"{', '.join(f'{name}={environment[name]}' for name in names)}: impossible ranks")
+                raise OctathlonError(
+                    f"{', '.join(f'{name}={environment[name]}' for name in names)}: impossible ranks"
+                )
             return found
     return Rank()
 
