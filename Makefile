@@ -1,0 +1,45 @@
+# make        set up .venv, run the whole workflow at mini scale, say where the results are
+# make test   set up .venv, run the tests
+# make lint   style of Python and workflow files
+# make venv   set up .venv only
+# make lock   resolve envs/requirements.in anew into envs/requirements.lock
+
+PYTHON ?= python3.11
+VENV := $(CURDIR)/.venv
+export PATH := $(VENV)/bin:$(PATH)
+# Do not pick up what a user's shell or home directory offers instead.
+export PYTHONNOUSERSITE := 1
+unexport PYTHONPATH
+
+.PHONY: run test lint venv lock
+
+run: venv
+	snakemake --cores all
+	@echo
+	@cat results/mini/scores.md
+	@echo
+	@echo "scores: results/mini/scores.csv   page: results/mini/report.html"
+
+test: venv
+	pytest
+
+lint: venv
+	ruff check
+	ruff format --check
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+venv: $(VENV)/.done
+
+$(VENV)/.done: envs/requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	pip install --quiet --disable-pip-version-check --no-deps --requirement envs/requirements.lock
+	pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lock:
+	$(PYTHON) -m venv $(VENV)/lock
+	$(VENV)/lock/bin/pip install --quiet --requirement envs/requirements.in
+	{ echo "# Resolved from requirements.in for CPython 3.11 on Linux x86-64: \`make lock\` writes this file."; \
+	  $(VENV)/lock/bin/pip list --format freeze --exclude pip | LC_ALL=C sort --ignore-case; } > envs/requirements.lock
+	rm -r $(VENV)/lock

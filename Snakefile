@@ -1,0 +1,43 @@
+# Eight events, one clock: archive -> prepared -> run -> score -> page.
+#
+#   data/<scale>/<dataset>/archives/<archive>.json                      receipt of a verified archive
+#   data/<scale>/<dataset>/prepared/manifest.json                       what training reads
+#   results/<scale>/<submitter>/systems/<system>.json                   description of a system
+#   results/<scale>/<submitter>/results/<system>/<benchmark>/result_<n>.txt   log of a timed run
+#   results/<scale>/scores.csv, scores.json, scores.md, report.html     what came of it
+from snakemake.utils import min_version
+
+min_version("9.18")
+
+
+configfile: "config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/archives.smk"
+include: "workflow/rules/imagenet.smk"
+include: "workflow/rules/click_logs.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/score.smk"
+include: "workflow/rules/report.smk"
+
+
+localrules:
+    all,
+    data,
+
+
+# The whole round: every run scored, and the page.
+rule all:
+    default_target: True
+    input:
+        results("report.html"),
+
+
+# The prepared data sets. Where training takes days, call this first: `snakemake data && snakemake`.
+rule data:
+    input:
+        [prepared(dataset, "manifest.json") for dataset in CONFIG.datasets],

@@ -1,0 +1,26 @@
+# Archives: fetched and verified, or drawn as miniatures. The receipt is the output, so nothing deletes an archive.
+localrules:
+    archive,
+
+
+rule archive:
+    output:
+        f"{KEYS.data}/{KEYS.scale}/{{dataset}}/archives/{{archive}}.json",
+    log:
+        "logs/archive/{dataset}/{archive}.log",
+    params:
+        code=archive_code,
+        source=source,
+        identity=archive_identity,
+        folder=lambda wildcards: archive_folder(wildcards.dataset),
+    retries: 2
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=2880,
+        downloads=1,
+    conda:
+        "../../envs/octathlon.yaml"
+    shell:
+        "octathlon {params.source[command]} {wildcards.dataset} {wildcards.archive:q} --folder {params.folder:q}"
+        " --identity {params.identity:q} {params.source[options]:q} &> {log:q}"

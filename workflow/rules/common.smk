@@ -1,0 +1,172 @@
+# Names -> paths, digests, commands. Whatever computes is in src/octathlon.
+import json
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from octathlon import registry
+from octathlon.archives.identity import identity
+from octathlon.archives.preflight import missing
+from octathlon.archives.sources import request
+from octathlon.config import load
+from octathlon.digest import code_digest as code
+from octathlon.digest import data_digest
+from octathlon.errors import OctathlonError
+
+
+def checked_config():
+    """The configuration, or one message that lists everything that is wrong with it."""
+    try:
+        checked = load(config)
+        requests = [archive_request(checked, *names) for names in wanted_archives(checked)]
+        problems = missing(requests) if workflow.is_main_process else []
+    except OctathlonError as error:
+        raise WorkflowError(str(error)) from None
+    if problems:
+        raise WorkflowError("before anything can run:\n  " + "\n  ".join(problems))
+    return checked
+
+
+def wanted_archives(checked):
+    """(data set, archive) of all archives of the run."""
+    return [
+        (dataset, name)
+        for dataset, settings in checked.datasets.items()
+        for name in registry.preparer(dataset).archives(settings)
+    ]
+
+
+def archive_request(checked, dataset, name):
+    """Where an archive comes from and where it goes."""
+    folder = Path(checked.keys.data, checked.keys.scale, dataset, "archives")
+    source = checked.datasets[dataset].source
+    return request(dataset, registry.sources(dataset), name, source, folder)
+
+
+CONFIG = checked_config()
+KEYS = CONFIG.keys
+
+
+def archive_folder(dataset):
+    return f"{KEYS.data}/{KEYS.scale}/{dataset}/archives"
+
+
+def archive(dataset, name):
+    """The receipt of an archive."""
+    return f"{archive_folder(dataset)}/{name}.json"
+
+
+def prepared(dataset, *parts):
+    """A path in the folder of a prepared data set."""
+    return "/".join((f"{KEYS.data}/{KEYS.scale}/{dataset}/prepared", *parts))
+
+
+def results(*parts):
+    """A path in the results tree of this scale."""
+    return "/".join((f"{KEYS.results}/{KEYS.scale}", *parts))
+
+
+def steps(dataset, kind):
+    """The names of a data set's preparation jobs of one kind."""
+    settings = CONFIG.datasets.get(dataset)
+    return registry.preparer(dataset).steps(settings)[kind] if settings else []
+
+
+def prepare_params(dataset):
+    """What the preparation depends on beside archives and code, as the command line takes it."""
+    settings = CONFIG.datasets.get(dataset)
+    return json.dumps(settings.preparation()) if settings else ""
+
+
+def source(wildcards):
+    """How `archives.smk` gets an archive: the command and its options."""
+    settings = CONFIG.datasets[wildcards.dataset]
+    if settings.source == "miniature":
+        sizes = json.dumps(settings.miniature, sort_keys=True)
+        return {"command": "miniature", "options": ["--seed", str(KEYS.seed), "--settings", sizes]}
+    return {"command": "fetch", "options": ["--source", settings.source]}
+
+
+def archive_identity(wildcards):
+    """Changes exactly when the archive's content does, so a job with it reruns exactly then."""
+    wanted = archive_request(CONFIG, wildcards.dataset, wildcards.archive)
+    return identity(wanted.receipt, wanted.watched())
+
+
+def archive_code(wildcards):
+    if CONFIG.datasets[wildcards.dataset].source == "miniature":
+        return code(f"octathlon.miniatures.{wildcards.dataset}")
+    return data_digest(f"datasets/{wildcards.dataset}/sources.yaml")
+
+
+def manifest(wildcards):
+    """The manifest that a benchmark trains on; none for one that makes its own data."""
+    dataset = registry.dataset_of(wildcards.benchmark)
+    return [prepared(dataset, "manifest.json")] if dataset else []
+
+
+def train_options(wildcards):
+    """What `octathlon train` is told beside its output."""
+    dataset = registry.dataset_of(wildcards.benchmark)
+    system = KEYS.systems[wildcards.system]
+    options = {
+        "seed": KEYS.seed + int(wildcards.n),
+        "settings": json.dumps(CONFIG.benchmarks[wildcards.benchmark].training(), sort_keys=True),
+        "submitter": KEYS.submitter,
+        "platform": wildcards.system,
+        "status": KEYS.status,
+        "device": "cuda" if system.accelerators_per_node else "cpu",
+        "threads": system.cores_per_node // system.processes_per_node,
+    }
+    return (["--data", prepared(dataset)] if dataset else []) + as_options(options)
+
+
+def train_code(wildcards):
+    return code(f"octathlon.benchmarks.{wildcards.benchmark}.benchmark", "octathlon.harness.session")
+
+
+def system_of(wildcards):
+    return KEYS.systems[wildcards.system]
+
+
+def system_options(wildcards):
+    """What `octathlon system` is told beside its output."""
+    system = system_of(wildcards)
+    options = {
+        "submitter": KEYS.submitter,
+        "division": CONFIG.division,
+        "status": KEYS.status,
+        "nodes": system.nodes,
+        "fields": json.dumps(system.description, sort_keys=True),
+    }
+    return as_options(options)
+
+
+def as_options(values):
+    return [text for key, value in values.items() for text in (f"--{key}", str(value))]
+
+
+def logs():
+    """The logs of all timed runs."""
+    return [
+        results(KEYS.submitter, "results", system, benchmark, f"result_{n}.txt")
+        for system in KEYS.systems
+        for benchmark in CONFIG.benchmarks
+        for n in range(CONFIG.runs(benchmark))
+    ]
+
+
+def descriptions():
+    """The descriptions of all systems."""
+    return [results(KEYS.submitter, "systems", f"{system}.json") for system in KEYS.systems]
+
+
+def run_counts():
+    return [f"--runs={benchmark}={CONFIG.runs(benchmark)}" for benchmark in CONFIG.benchmarks]
+
+
+wildcard_constraints:
+    dataset="|".join(registry.datasets()),
+    benchmark="|".join(registry.benchmarks()),
+    system="|".join(map(re.escape, KEYS.systems)),
+    n=r"\d+",
