@@ -151,13 +151,18 @@ def train_code(wildcards):
     )
 
 
-def system_of(wildcards):
-    return KEYS.systems[wildcards.system]
+def launch(wildcards):
+    return KEYS.systems[wildcards.system].launch()
+
+
+def of_system(resource):
+    """A function that gives the train rule one of its resources: those of the system it runs on."""
+    return lambda wildcards: KEYS.systems[wildcards.system].scheduling()[resource]
 
 
 def system_options(wildcards):
     """What `octathlon system` is told beside its output."""
-    system = system_of(wildcards)
+    system = KEYS.systems[wildcards.system]
     options = {
         "submitter": KEYS.submitter,
         "division": CONFIG.division,
