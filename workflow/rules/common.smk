@@ -68,6 +68,11 @@ def results(*parts):
     return str(Path(KEYS.results, KEYS.scale, *parts))
 
 
+def package_folder():
+    """Beside the results: inside them its logs would be scored once more."""
+    return str(Path(KEYS.results).with_name("package") / KEYS.scale)
+
+
 def steps(dataset, kind):
     """The names of a data set's preparation jobs of one kind."""
     settings = CONFIG.datasets.get(dataset)
