@@ -16,7 +16,8 @@ def check(axis, values):
     places = [axis.place(value) for value in sorted(values)]
     assert places == sorted(places)
     assert all(0 <= place <= 1 for place in places)
-    assert all(axis.low <= tick <= axis.high * (1 + 1e-9) for tick in axis.ticks if axis.low >= 0)
+    rounding = (axis.high - axis.low) * 1e-6
+    assert all(axis.low - rounding <= tick <= axis.high + rounding for tick in axis.ticks)
     assert len(axis.ticks) <= 12
     assert len(axis.labels()) == len(axis.ticks)
 
