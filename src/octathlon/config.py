@@ -221,15 +221,30 @@ def _indivisible(benchmarks: Mapping[str, BenchmarkSettings], systems: Mapping[s
 
 
 def _parse_keys(raw: Any, errors: list[str]) -> Keys:
-    """The top level; of a bad one the keys that are good, so that the other errors are found too."""
+    """The top level; of a bad one the good part, so that the other errors are found too."""
     if not isinstance(raw, Mapping):
         raise _complaint([f"a map of keys is expected, not {_shown(raw)}"])
     try:
         return Keys.model_validate(dict(raw))
     except ValidationError as error:
         errors += _sentences(Keys, raw, "", error)
-        wrong = {str(problem["loc"][0]) for problem in error.errors()}
-        return Keys.model_validate({key: value for key, value in raw.items() if str(key) not in wrong})
+        wrong = {tuple(_location(raw, problem["loc"])[:2]) for problem in error.errors()}
+        return Keys.model_validate(_without(raw, wrong))
+
+
+def _without(raw: Mapping[Any, Any], wrong: set[tuple[str, ...]]) -> dict[str, Any]:
+    """`raw` without the entries at `wrong`, which are paths of one or two keys, and without any that has no name."""
+    good = {}
+    for key, value in raw.items():
+        if isinstance(value, Mapping):
+            named = {inner: entry for inner, entry in value.items() if isinstance(inner, str)}
+            value = {inner: entry for inner, entry in named.items() if (key, inner) not in wrong}
+            usable = bool(value)
+        else:
+            usable = not any(path[:1] == (key,) for path in wrong)
+        if isinstance(key, str) and (key,) not in wrong and usable:
+            good[key] = value
+    return good
 
 
 def _parse(model: type[BaseModel], values: Mapping[str, Any], where: str, errors: list[str]) -> Any:
