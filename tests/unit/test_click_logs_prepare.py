@@ -13,15 +13,20 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from octathlon.datasets.click_logs import text
 from octathlon.datasets.click_logs.prepare import prepare, steps
 from octathlon.datasets.click_logs.settings import Settings
-from octathlon.errors import OctathlonError
 from octathlon.receipts import describe, read_json
 
 
 def settings(**changes) -> Settings:
-    keys = {"source": "", "days": 3, "max_ind_range": 40_000_000, "buckets": 2, "shuffle_seed": 123}
+    keys = {
+        "source": "",
+        "days": 3,
+        "day_jobs": 2,
+        "max_ind_range": 40_000_000,
+        "buckets": 2,
+        "shuffle_seed": 123,
+    }
     return Settings(**keys | changes)
 
 
@@ -184,15 +189,16 @@ row = st.tuples(
     days=st.lists(st.lists(row, max_size=6), min_size=1, max_size=4),
     max_ind_range=st.sampled_from([1, 7, 1000, 40_000_000, 2**31 - 1]),
     buckets=st.integers(1, 3),
+    day_jobs=st.integers(1, 5),
 )
 @hypothesis_settings(max_examples=40, deadline=None)
-def test_equals_the_transcription(days, max_ind_range, buckets):
+def test_equals_the_transcription(days, max_ind_range, buckets, day_jobs):
     expected, sizes = transcription(days, max_ind_range)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for day, rows in enumerate(days):
             write_day(folder, day, "".join("\t".join(fields) + "\n" for fields in rows).encode())
-        chosen = settings(days=len(days), max_ind_range=max_ind_range, buckets=buckets)
+        chosen = settings(days=len(days), day_jobs=day_jobs, max_ind_range=max_ind_range, buckets=buckets)
         manifest = prepare_all(folder, folder / "out", chosen)
         train, evaluation, val = (
             read_rows(folder / "out", manifest, s).tolist() for s in ("train", "eval", "val")

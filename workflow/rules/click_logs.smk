@@ -1,9 +1,16 @@
 # Click logs: each day is read twice, for the dictionaries and for the rows; then each bucket is shuffled.
 
 
+def days_read(wildcards):
+    """The archives of the days that a scan or encode job reads."""
+    settings = CONFIG.datasets["click_logs"]
+    days = registry.preparer("click_logs").days_of(int(wildcards.number), settings)
+    return [archive("click_logs", f"day_{day}.gz") for day in days]
+
+
 rule click_logs_scan:
     input:
-        archive("click_logs", "day_{number}.gz"),
+        days_read,
     output:
         prepared("click_logs", "receipts", "{kind}-{number}.json"),
     log:
@@ -47,7 +54,7 @@ rule click_logs_dictionaries:
 
 use rule click_logs_scan as click_logs_encode with:
     input:
-        archive("click_logs", "day_{number}.gz"),
+        days_read,
         prepared("click_logs", "receipts", "dictionaries.json"),
     wildcard_constraints:
         kind="encode",
