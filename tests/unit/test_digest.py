@@ -91,6 +91,13 @@ def test_imports_inside_functions_count(package: Package) -> None:
     assert changed(package, "lazy", "two = 3\n") == [True] * 5
 
 
+def test_imports_for_type_checkers_alone_do_not_count(package: Package) -> None:
+    package.write(
+        "typed", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from octathlon import stage\n"
+    )
+    assert package.ask("import_closure('octathlon.typed')") == "{'octathlon.typed'}"
+
+
 def test_a_module_that_nobody_imports_changes_only_itself(package: Package) -> None:
     assert changed(package, "other", "import octathlon.lazy as l\n") == [False, False, False, True, False]
 
