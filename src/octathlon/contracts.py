@@ -4,8 +4,8 @@ A benchmark says WHAT is trained (model, data, loss, quality); the harness owns 
 ranks, log, stop). A benchmark therefore has no loop, clock, seed or log of its own, and the harness knows no benchmark.
 
 The shapes here serve all eight events: data sets counted in epochs (resnet, ssd, maskrcnn, rnnt, unet3d), in samples
-(bert, dlrm) and in generations of self-play (minigo, which has no data set: its `dataset` is None and it replaces
-`train_block`).
+(bert, dlrm) and in generations of self-play (minigo, which makes its own samples, replaces `train_block` and is evaluated
+off the clock).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import torch
@@ -103,6 +103,8 @@ class Run:
     data: Path | None = None
     """The prepared data set's folder: not to be opened before `run_start` (only the manifest is)."""
     manifest: Mapping[str, Any] | None = None
+    log: Path | None = None
+    """Where the log will be. What a benchmark leaves beside it has the log's name and another suffix."""
 
 
 class Schedule(Protocol):
@@ -145,6 +147,9 @@ class Benchmark(ABC, Generic[Settings]):
     Batches are per rank: a benchmark that is one of `run.world` ranks yields its part of every global micro-batch,
     `settings.local_batch_size(run.world)` samples of it.
     """
+
+    evaluates_off_the_clock: ClassVar[bool] = False
+    """Whether the rules time only the training of the checkpoint that meets the target, as minigo's do."""
 
     def __init__(self, settings: Settings, run: Run) -> None:
         self.settings = settings
