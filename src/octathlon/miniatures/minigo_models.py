@@ -25,7 +25,7 @@ CHECKPOINT, INDEX, DATA = "checkpoint.tar.gz", "target.index", "target.data-0000
 PLANES, KOMI = 13, 7.5
 EPSILON = 1e-5
 """Of the batch norms: a variance of 1 - EPSILON makes one the identity."""
-CAPTURE_WEIGHT = 6.0
+GREED = 0.7
 """How much more readily a drawn move captures a stone."""
 VALUE_SLOPE, CAPTURE_LOGIT, CENTRE_LOGIT, PASS_LOGIT, LOGIT_NOISE = 0.15, 2.0, 0.3, -4.0, 0.1
 """Of the target model."""
@@ -223,24 +223,27 @@ def _play(rng: np.random.Generator, size: int) -> tuple[list[_Move], int]:
         chains = _chains(board, size)
         after = {point: played for point in range(points) if (played := _put(board, chains, point, colour, size))}
         after = {point: played for point, played in after.items() if played not in seen}
-        captures = {point: 1 + board.count(-colour) - played.count(-colour) for point, played in after.items()}
-        weights = {
-            point: 1 + CAPTURE_WEIGHT * (captures[point] - 1)
-            for point in after
-            if any(board[near] != colour for near in _neighbours(size)[point])
-        } or {points: 1.0}
-        policy = np.zeros(points + 1, np.float32)
-        policy[list(weights)] = list(weights.values())
-        policy /= policy.sum()
-        move = int(rng.choice(points + 1, p=policy / policy.sum(dtype=np.float64)))
-        capturing = [point for point in after if captures[point] > 1]
-        moves.append(_Move(_planes(past, chains, colour, capturing), policy, move))
+        wanted = [point for point in after if any(board[near] != colour for near in _neighbours(size)[point])]
+        policy = np.zeros(points + 1)
+        policy[wanted or [points]] = _preferences([after[point] for point in wanted], colour, size)
+        move = int(rng.choice(points + 1, p=policy))
+        capturing = [point for point, played in after.items() if played.count(-colour) < board.count(-colour)]
+        moves.append(_Move(_planes(past, chains, colour, capturing), policy.astype(np.float32), move))
         board = after.get(move, board)
         seen.add(board)
         past.append(board)
         passes = passes + 1 if move == points else 0
         colour = -colour
-    return moves, 1 if _area(board, size) > KOMI else -1
+    return moves, 1 if _areas([board], size)[0] > KOMI else -1
+
+
+def _preferences(boards: list[tuple[int, ...]], colour: int, size: int) -> np.ndarray | float:
+    """Probabilities of moves by the boards that they lead to; 1 where there is none but the pass."""
+    if not boards:
+        return 1.0
+    areas = colour * _areas(boards, size)
+    weights = np.exp(GREED * (areas - areas.max()))
+    return weights / weights.sum()
 
 
 def _chains(board: tuple[int, ...], size: int) -> dict[int, tuple[set[int], set[int]]]:
@@ -301,12 +304,19 @@ def _planes(
     return planes
 
 
-def _area(board: tuple[int, ...], size: int) -> int:
-    """Black's area minus White's. The players fill all but eyes, so an empty point is whose stones it touches."""
-    owners = [
-        colour or sum({board[near] for near in _neighbours(size)[point]} - {0}) for point, colour in enumerate(board)
-    ]
-    return sum(owners)
+def _areas(boards: list[tuple[int, ...]], size: int) -> np.ndarray:
+    """Black's area minus White's on each board; an empty point is whose stones alone it touches."""
+    stones = np.array([(*board, 0) for board in boards], np.int8)
+    near = stones[:, _near_table(size)]
+    touched = (near > 0).any(axis=2).astype(int) - (near < 0).any(axis=2)
+    return np.where(stones[:, :-1], stones[:, :-1], touched).sum(axis=1)
+
+
+@cache
+def _near_table(size: int) -> np.ndarray:
+    """The points' neighbours, four each; `size * size` where there are fewer."""
+    outside = size * size
+    return np.array([near + [outside] * (4 - len(near)) for near in _neighbours(size)])
 
 
 # The formats -----------------------------------------------------------------------------------------------

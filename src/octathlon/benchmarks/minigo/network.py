@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 PLANES = 13
 EPSILON, MOMENTUM = 1e-5, 0.05  # TensorFlow's momentum of 0.95 in PyTorch's words
@@ -54,11 +57,20 @@ def _norm(filters: int, affine: bool = True) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(filters, eps=EPSILON, momentum=MOMENTUM, affine=affine)
 
 
-@torch.no_grad()
-def initialise(model: nn.Module) -> None:
-    """TensorFlow's defaults: Glorot-uniform kernels, no biases."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-        if isinstance(module, nn.Linear):
-            nn.init.zeros_(module.bias)
+def folded(model: DualNetwork) -> DualNetwork:
+    """A copy for inference, its batch norms within the convolutions before them."""
+    copied = deepcopy(model).eval().requires_grad_(False)
+    pairs = [(copied, ""), (copied, "policy_"), (copied, "value_")]
+    for module, prefix in pairs:
+        _fold(module, f"{prefix}conv", f"{prefix}bn")
+    for block in copied.tower:
+        _fold(block, "conv1", "bn1")
+        _fold(block, "conv2", "bn2")
+    return copied
+
+
+def _fold(module: nn.Module, convolution: str, norm: str) -> None:
+    layer = getattr(module, norm)
+    fused = fuse_conv_bn_eval(getattr(module, convolution), layer)
+    setattr(module, convolution, fused)
+    setattr(module, norm, nn.Identity())

@@ -2,63 +2,86 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from octathlon.benchmarks.minigo import turns
 from octathlon.benchmarks.minigo.search import Evaluate, Search
 from octathlon.benchmarks.minigo.settings import Settings
+from octathlon.datasets.minigo_models.rows import pack
 
 
+def play_games(settings: Settings, evaluate: Evaluate, games: int, seed: list[int]) -> np.ndarray:
+    """Play so many games to their end; the rows of all positions with a full search, numbered by game.
 
-class SelfPlay:
-    """So many games at once, all by one network."""
+    The same seed gives the same games, if `evaluate` answers alike.
+    """
+    return _SelfPlay(settings, evaluate, games, np.random.default_rng(seed)).run()
+
+
+class _SelfPlay:
+    """Slots in which games run; whichever ends makes room for the next."""
 
     def __init__(self, settings: Settings, evaluate: Evaluate, games: int, rng: np.random.Generator) -> None:
-        at_once = min(games, settings.concurrent_games)
-        self.settings, self.rng = settings, rng
-        self.search = Search(settings, at_once, evaluate)
-        self.table = turns.lay(at_once, settings.board_size, settings.max_moves, settings.max_moves)
+        slots = min(games, settings.concurrent_games)
+        records = settings.max_moves if settings.full_share > 0.5 else settings.max_moves // 2 + 1
+        self._settings, self._rng = settings, rng
+        self._search = Search(settings, slots, evaluate)
+        self._table = turns.lay(slots, settings.board_size, settings.max_moves, records)
         self._readouts = np.array([settings.fast_readouts, settings.readouts], np.int32)
-        self._playing = np.zeros(at_once, np.bool_)
-        self._ready = np.zeros(at_once, np.bool_)
-        self._left = games
-        self.lengths = []
-        self.black = 0
-        self.out = []
+        self._playing = np.zeros(slots, np.bool_)
+        self._ready = np.zeros(slots, np.bool_)
+        self._waiting = games
+        self._rows: list[np.ndarray] = []
 
-    def run(self):
+    def run(self) -> np.ndarray:
         for slot in range(len(self._playing)):
-            self._start(slot)
+            self._begin(slot)
         while self._playing.any():
-            self.search.grow(self._playing)
-            if turns.find_ready(self.search.trees, self.table, self._playing, self._ready):
-                self._turn()
-        return self.out
+            self._search.grow(self._playing)
+            if turns.find_ready(self._search.trees, self._table, self._playing, self._ready):
+                self._move()
+        return np.concatenate(self._rows)
 
-    def _start(self, slot):
-        self._playing[slot] = self._left > 0
-        if not self._left: return
-        self._left -= 1
-        s = self.settings
-        self.search.reset(slot, self.rng.integers(1 << 63))
-        t = self.table
-        t.streaks[slot] = 0; t.winners[slot] = 0; t.records[slot] = 0
-        resigns = self.rng.random() >= s.resign_holdout and s.resign_from > -1
-        t.resign_at[slot] = s.resign_from - self.rng.random() * (1 + s.resign_from) if resigns else -np.inf
-        turns.begin_search(self.search.trees, t, slot, self._readouts, True, self._noise(1)[0])
+    def _begin(self, slot: int) -> None:
+        """Begin the next game, if one is left."""
+        self._playing[slot] = self._waiting > 0
+        if self._waiting:
+            self._waiting -= 1
+            self._search.reset(slot, self._rng.integers(1 << 63))
+            turns.sit_down(self._table, slot, self._resignation())
+            noise = self._noise()[slot]
+            turns.begin_search(self._search.trees, self._table, slot, self._readouts, True, noise)
 
-    def _noise(self, n):
-        a = self.settings.board_size ** 2 + 1
-        return self.rng.standard_gamma(self.settings.noise_alpha, (n, a), dtype=np.float32)
+    def _resignation(self) -> float:
+        """The value below which the players of a game resign."""
+        weakest, kept = self._settings.resign_from, self._rng.random() < self._settings.resign_holdout
+        threshold = weakest - self._rng.random() * (1 + weakest)
+        return -np.inf if kept or weakest == -1 else threshold
 
-    def _turn(self):
-        s, n = self.settings, len(self._ready)
-        turns.take_turns(self.search.trees, self.search.go, self.search.chains, self.table, self._ready,
-            self.rng.random((n, 2)), self._noise(n), self._readouts, s.full_share, s.draw_moves, s.keep_eyes, s.max_moves)
-        for slot in np.flatnonzero(self._ready & (self.table.winners != 0)):
-            k = self.table.records[slot]
-            self.out.append((self.table.planes[slot,:k].copy(), self.table.policies[slot,:k].copy(), int(self.table.winners[slot])))
-            self.lengths.append(int(self.search.trees.lengths[slot]))
-            self._start(slot)
+    def _noise(self) -> np.ndarray:
+        """Dirichlet noise for each slot, but for its scale."""
+        shape = (len(self._ready), self._settings.board_size**2 + 1)
+        return self._rng.standard_gamma(self._settings.noise_alpha, shape, np.float32)
+
+    def _move(self) -> None:
+        """Let the players whose search is done move; take in the games that this ends."""
+        settings, search, table = self._settings, self._search, self._table
+        turns.take_turns(
+            search.trees,
+            search.go,
+            search.chains,
+            table,
+            self._ready,
+            self._rng.random((len(self._ready), 2)),
+            self._noise(),
+            self._readouts,
+            settings.full_share,
+            settings.draw_moves,
+            settings.keep_eyes,
+            settings.max_moves,
+        )
+        for slot in np.flatnonzero(self._ready & (table.winners != 0)):
+            count, winner = table.records[slot], table.winners[slot]
+            planes, policies = table.planes[slot, :count], table.policies[slot, :count]
+            self._rows.append(pack(settings.board_size, planes, policies, winner, len(self._rows)))
+            self._begin(slot)

@@ -58,8 +58,10 @@ class Trees(NamedTuple):
     """Virtual losses that wait at a node for the network's answer."""
     priors: np.ndarray
     """float32 of shape (games, nodes, points + 1); negative: not to be played"""
+    choices: np.ndarray
+    """How many moves may be played, once a node is expanded."""
     children: np.ndarray
-    """int32 of the same shape; 0: none"""
+    """int32 of the shape of `priors`; 0: none"""
     counts: np.ndarray
     """Nodes in use, of each game."""
     lengths: np.ndarray
@@ -94,6 +96,7 @@ def plant(games: int, nodes: int, size: int, max_moves: int) -> Trees:
         first=np.zeros(each, np.float64),
         losses=np.zeros(each, np.int16),
         priors=np.zeros((*each, actions), np.float32),
+        choices=np.zeros(each, np.int16),
         children=np.zeros((*each, actions), np.int32),
         counts=np.zeros(games, np.int32),
         lengths=np.zeros(games, np.int32),
@@ -384,9 +387,11 @@ def _set_priors(trees, game, node, source, logits):
         if priors[action] >= 0:
             priors[action] = np.exp(logits[point] - largest)
             total += priors[action]
+    trees.choices[game, node] = 0
     for action in range(points + 1):
         if priors[action] >= 0:
             priors[action] /= total
+            trees.choices[game, node] += 1
 
 
 @kernel
@@ -447,6 +452,7 @@ def _move_up(trees, game, root):
         trees.first[game, kept] = trees.first[game, node]
         trees.losses[game, kept] = trees.losses[game, node]
         trees.priors[game, kept] = trees.priors[game, node]
+        trees.choices[game, kept] = trees.choices[game, node]
         trees.children[game, kept] = trees.children[game, node]
         kept += 1
     trees.counts[game] = kept

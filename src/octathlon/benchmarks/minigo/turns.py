@@ -69,6 +69,15 @@ def lay(games: int, size: int, max_moves: int, records: int) -> Table:
 
 
 @kernel
+def sit_down(table, game, resign_at):
+    """Begin a game in the table."""
+    table.streaks[game] = 0
+    table.winners[game] = 0
+    table.records[game] = 0
+    table.resign_at[game] = resign_at
+
+
+@kernel
 def action_score(trees, game, action):
     """An action's value and bonus at the root, as ties are broken: with sqrt(1 + visits)."""
     child = trees.children[game, 0, action]
@@ -187,10 +196,9 @@ def take_turn(trees, go, chains, table, game, draw_moves, fraction, keep_eyes):
     best = most_visited(trees, game, visits)
     if best < 0:
         return points
-    if drawn:
-        move = draw_point(visits, fraction)
-    else:
-        move = best
+    if trees.choices[game, 0] == 1:  # nothing was tried
+        visits[best] = 1
+    move = draw_point(visits, fraction) if drawn else best
     if table.full[game] and table.records[game] < table.planes.shape[1]:
         prune(trees, game, visits, best)
         _record(trees, go, chains, table, game, visits, drawn, keep_eyes)
@@ -219,12 +227,33 @@ def play(trees, go, chains, table, game, move, max_moves, keep):
 
 
 @kernel
+def exchange(trees, others, go, chains, table, ready, goals, readouts, max_moves):
+    """A match: in each game that is ready, make the most visited move in both players' trees.
+
+    Args:
+        trees, others: of the player to move, and of the opponent.
+        goals: of the opponent, int32 of shape (games,): gets the visits that will end its search.
+        readouts: the opponent's new ones.
+    """
+    for game in range(len(ready)):
+        if ready[game]:
+            move = take_turn(trees, go, chains, table, game, 0, 0.0, False)
+            advance(others, go, chains, game, move, max_moves, True)
+            play(trees, go, chains, table, game, move, max_moves, True)
+            goals[game] = others.visits[game, 0] + readouts
+
+
+@kernel
 def find_ready(trees, table, playing, ready):
-    """Mark the games whose search has reached its goal (or the tree's room), among those `playing`; returns how many."""
+    """Mark the games whose search is done, among those `playing`; returns how many.
+
+    It has reached its goal, or the tree's room, or there is but one move to choose from.
+    """
     room = trees.boards.shape[1]
     count = 0
     for game in range(len(ready)):
         searched = trees.visits[game, 0] >= table.goals[game] or trees.counts[game] + 16 > room
+        searched |= trees.choices[game, 0] == 1
         ready[game] = playing[game] and trees.states[game, 0] == EXPANDED and searched
         count += ready[game]
     return count
