@@ -75,17 +75,13 @@ class SelfPlayers:
         if not self._pool:
             return play_games(self._settings, player(model, self._device, self._half), games, seed)
         weights = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
-        shares = [len(rank_share(games, number, self._processes)) for number in range(self._processes)]
+        numbers = [rank_share(games, process, self._processes) for process in range(self._processes)]
         tasks = [
-            _Share(self._settings, weights, self._device, share, [*seed, number])
-            for number, share in enumerate(shares)
-            if share
+            _Share(self._settings, weights, self._device, len(share), [*seed, share.start]) for share in numbers if share
         ]
         parts = list(self._pool.map(_play_share, tasks))
-        done = 0
-        for part in parts:  # numbers go on from process to process
-            part["game"] += done
-            done = part["game"][-1] + 1
+        for part, share in zip(parts, filter(None, numbers), strict=True):
+            part["game"] += share.start
         return np.concatenate(parts)
 
     @property

@@ -224,7 +224,7 @@ def select_leaves(trees, go, chains, wanted, virtual_losses, max_moves, keep_eye
     planes = np.empty((PLANES, points), np.uint8)
     count = 0
     for game in range(len(wanted)):
-        if not wanted[game]:
+        if not wanted[game] or trees.counts[game] + 2 * virtual_losses >= trees.boards.shape[1]:
             continue
         selected = 0
         for _ in range(2 * virtual_losses):  # ends that are known cost nothing, but must not go on for ever

@@ -35,7 +35,7 @@ def pack(size: int, planes: np.ndarray, policies: np.ndarray, outcome: int, game
         policies: float32 of shape (N, size * size + 1).
     """
     rows = np.empty(len(planes), row_type(size))
-    rows["planes"] = np.packbits(planes.reshape(len(planes), -1), axis=1)
+    rows["planes"] = np.packbits(planes.reshape(len(planes), PLANES * size * size), axis=1)
     rows["policy"], rows["outcome"], rows["game"] = policies, outcome, game
     return rows
 
