@@ -182,7 +182,7 @@ BAD = {
     ),
     "crop": (
         {"overrides": {"resnet": {"image_size": 200}}},
-        "overrides.resnet: eval_short_side 55 must exceed image_size 200",
+        "overrides.resnet: eval_short_side 46 must exceed image_size 200",
     ),
     "submitter": ({"submitter": "../../etc"}, "submitter: String should match pattern"),
     "key number": ({7: 1}, "7: Keys should be strings, not 7"),
