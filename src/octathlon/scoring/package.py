@@ -33,7 +33,6 @@ PROJECT = (
     "Snakefile",
     "config.yaml",
     "pyproject.toml",
-    "README.md",
     "LICENSE",
     "envs",
     "profiles",
