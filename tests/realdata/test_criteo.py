@@ -38,8 +38,8 @@ def plain(folder: Path, days: int) -> Iterator[list[list[int]]]:
     dictionaries: list[dict[int, int]] = [{} for _ in range(26)]
     for day in range(days):
         rows = []
-        for line in gzip.open(folder / f"day_{day}.gz", "rt", encoding="ascii"):
-            label, *fields = line.rstrip("\n").split("\t")
+        for line in gzip.decompress((folder / f"day_{day}.gz").read_bytes()).decode("ascii").splitlines():
+            label, *fields = line.split("\t")
             integers = [max(int(field), 0) if field else 0 for field in fields[:13]]
             hashes = [int(field, 16) % 40_000_000 if field else 0 for field in fields[13:]]
             indices = [
