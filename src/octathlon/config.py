@@ -52,7 +52,7 @@ class System(Strict):
             return f"torchrun --standalone --nproc-per-node {self.processes_per_node} --no-python "
         if self.launcher == "srun":
             per_node = self.processes_per_node
-            return f"srun --nodes {self.nodes} --ntasks {self.ranks} --ntasks-per-node {per_node} "
+            return f"srun --kill-on-bad-exit --nodes {self.nodes} --ntasks {self.ranks} --ntasks-per-node {per_node} "
         return ""
 
     def problems(self) -> Iterator[str]:
@@ -73,6 +73,7 @@ class Keys(Strict):
     runs: Runs | None = None
     seed: int = Field(1, ge=0, le=1 << 31)
     submitter: Name = "octathlon"
+    division: Literal["closed", "open"] | None = None
     status: Literal["cloud", "onprem", "preview", "research"] = "research"
     systems: dict[Name, System] = Field({"local": System()}, min_length=1)
     datasets: dict[str, dict[str, Any]] = {}
@@ -115,7 +116,11 @@ def load(raw: Mapping[str, Any]) -> Config:
     chosen = known if keys.benchmarks is None else list(dict.fromkeys(keys.benchmarks))
     errors += _unknown("benchmarks", chosen, known)
     errors += _unknown("runs", keys.runs if isinstance(keys.runs, dict) else (), known)
-    benchmarks = _resolve_all("benchmarks", chosen, keys.scale, "overrides", keys.overrides, errors)
+    if keys.division == "closed" and keys.scale != "full":
+        errors.append("division: closed demands the round's own values: set scale to full, or leave it open")
+    division = {"division": keys.division} if keys.division else {}
+    overrides = merge({name: division for name in chosen if name in known}, keys.overrides)
+    benchmarks = _resolve_all("benchmarks", chosen, keys.scale, "overrides", overrides, errors)
     needed = [dataset for name in benchmarks if (dataset := registry.dataset_of(name))]
     datasets = _resolve_all("datasets", needed, keys.scale, "datasets", keys.datasets, errors)
     errors += _indivisible(benchmarks, keys.systems)

@@ -9,8 +9,9 @@ import pytest
 from training_logs import line, write_folder, write_log
 
 from octathlon.errors import OctathlonError
-from octathlon.scoring.entries import read_logs, score_paths
+from octathlon.scoring.entries import score_paths
 from octathlon.scoring.olympic import EVERY
+from octathlon.scoring.runs import read_logs
 from octathlon.scoring.tables import COLUMNS, to_csv, to_json, to_markdown
 
 SYSTEM = {

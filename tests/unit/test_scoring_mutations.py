@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from training_logs import line, log_lines
 
 from octathlon.scoring.entries import score_paths
+from octathlon.scoring.outcomes import judge
 from octathlon.scoring.rules import load_round
-from octathlon.scoring.runs import judge, read_log
+from octathlon.scoring.runs import read_log
 
 EXAMPLES, STEPS = 500, 20
 TASKS = {

@@ -16,17 +16,17 @@ rule report_page:
         ),
     log:
         "logs/report.log",
-    params:
-        code=code("octathlon.report.page"),
-        data=data_digest("report/*", "rounds/*"),
-        systems=results(KEYS.submitter, "systems"),
-        scale=KEYS.scale,
+    conda:
+        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/octathlon.yaml"
+    params:
+        code=code("octathlon.report.page"),
+        data=data_digest("report/*", "rounds/*"),
+        options=as_options(
+            {"scale": KEYS.scale, "systems": results(KEYS.submitter, "systems")}
+        ),
     shell:
-        "octathlon report {input.scores:q} --systems {params.systems:q} --html {output:q}"
-        " --scale {params.scale} &> {log:q}"
+        "octathlon report {input.scores:q} --html {output:q} {params.options:q} &> {log:q}"

@@ -113,8 +113,7 @@ class ImageClassification(Benchmark[Settings]):
             self._evaluation = self._load("eval", transform, self._evaluation_keys())
         hits = torch.zeros((), dtype=torch.int64, device=self.run.device)
         for images, labels in self._evaluation:
-            with torch.autocast(hits.device.type, torch.bfloat16, self.settings.precision == "bf16"):
-                logits = model(self._normalise(images))
+            logits = model(self._normalise(images))
             hits += (logits.argmax(1) == labels.to(hits.device)).sum()
         return {"accuracy": all_sum(hits).item() / self.sample_counts().evaluation}
 
