@@ -8,8 +8,9 @@ import random
 import pytest
 
 from octathlon.scoring import rule_data
-from octathlon.scoring.entries import read_logs, score_folder, score_paths
+from octathlon.scoring.entries import score_folder, score_paths
 from octathlon.scoring.rules import load_round
+from octathlon.scoring.runs import read_logs
 from octathlon.scoring.tables import to_csv
 from octathlon.scoring.tree import find_folders
 

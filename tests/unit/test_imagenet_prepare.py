@@ -318,7 +318,7 @@ def test_damage_is_told_in_one_sentence(
 
 
 @pytest.mark.parametrize("name", [prepare.TRAIN, prepare.VAL, prepare.DEVKIT])
-@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:600], lambda data: data[700:]])
+@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:300], lambda data: data[700:]])
 def test_a_damaged_archive_is_named(tmp_path: Path, name: str, damage: Callable[[bytes], bytes]) -> None:
     archives = write(tmp_path / "archives")
     (archives / name).write_bytes(damage((archives / name).read_bytes()))

@@ -16,7 +16,8 @@ def check(axis, values):
     places = [axis.place(value) for value in sorted(values)]
     assert places == sorted(places)
     assert all(0 <= place <= 1 for place in places)
-    assert all(axis.low <= tick <= axis.high * (1 + 1e-9) for tick in axis.ticks if axis.low >= 0)
+    rounding = (axis.high - axis.low) * 1e-6
+    assert all(axis.low - rounding <= tick <= axis.high + rounding for tick in axis.ticks)
     assert len(axis.ticks) <= 12
     assert len(axis.labels()) == len(axis.ticks)
 
@@ -39,7 +40,8 @@ def test_quality(values, rises):
     [
         ([28, 33], ["25", "30", "35"]),
         ([0.1, 0.9], ["0.1", "0.2", "0.5", "1"]),
-        ([0.2, 600], ["0.2", "0.5", "1", "2", "5", "10", "20", "50", "100", "200", "500"]),
+        ([2, 60], ["2", "5", "10", "20", "50"]),
+        ([0.2, 600], ["1", "10", "100"]),
     ],
 )
 def test_marks_of_time(minutes, labels):

@@ -72,6 +72,15 @@ def test_the_logs_of_a_folder_give_the_same_entry(tree):
     assert to_csv([score(*logs)]) == to_csv([score(tree)])
 
 
+def test_logs_that_are_not_given_do_not_count(tree):
+    """Runs left over from an earlier configuration, beside those that are wanted."""
+    logs = sorted((tree / "Us/results/box/resnet").iterdir())
+    before = to_csv([score(tree)])
+    write_log(tree / "Us/results/box/resnet/result_7.txt", minutes=1, start=9e5)
+    assert to_csv([score(*logs)]) == before
+    assert to_csv([score(tree)]) != before
+
+
 def test_loose_logs_are_named_by_what_they_say(tmp_path):
     entry = score(write_folder(tmp_path / "anywhere", [30, 29, 31, 28, 27]))
     assert (entry.org, entry.system, entry.benchmark, entry.score.minutes) == ("Us", "box", "resnet", 29)
@@ -114,6 +123,48 @@ def test_an_open_result_quotes_the_geometric_mean_of_its_final_qualities(tree):
     assert entry.quality == pytest.approx((0.1 * 0.2 * 0.4 * 0.2 * 0.1) ** 0.2)
     assert entry.score.minutes == 30
     assert to_json([entry])["entries"][0]["target"] == {}
+
+
+TARGETS = (
+    {"accuracy": {"at_least": 0.9}},
+    {"wer": {"at_most": 0.058}},
+    {"BBOX": {"at_least": 0.1}, "SEGM": {"at_least": 0.2}},
+)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_open_result_tells_the_target_that_its_runs_log(tmp_path, target):
+    folder = open_folder(tmp_path, target)
+    (entry,) = to_json([score(folder)])["entries"]
+    assert entry["target"] == target
+    assert entry["higher_is_better"] is ("wer" not in target)
+    assert entry["score_minutes"] == 29
+
+
+@pytest.mark.parametrize(
+    "target", [None, 7, {}, {"accuracy": 0.9}, {"accuracy": {"over": 1}}, {"a": {"above": "x"}}]
+)
+def test_a_logged_target_that_makes_no_sense_is_none(tmp_path, target):
+    (entry,) = to_json([score(open_folder(tmp_path, target))])["entries"]
+    assert (entry["target"], entry["score_minutes"]) == ({}, 29)
+
+
+def test_a_closed_results_target_is_the_rounds_whatever_its_logs_say(tree):
+    add_target(tree / "Us/results/box/resnet", {"accuracy": {"at_least": 0.1}})
+    assert to_json([score(tree)])["entries"][0]["target"]["accuracy"]["at_least"] == 0.759
+
+
+def open_folder(tmp_path, target):
+    folder = write_folder(tmp_path / "Us/results/box/resnet", [30, 29, -3, 28, 27])
+    for log in folder.iterdir():
+        log.write_text(log.read_text().replace('"closed"', '"open"'))
+    add_target(folder, target)
+    return folder
+
+
+def add_target(folder, target):
+    for log in folder.iterdir():
+        log.write_text(line("quality_target", 0, target) + "\n" + log.read_text())
 
 
 @pytest.mark.parametrize(

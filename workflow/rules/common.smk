@@ -68,6 +68,11 @@ def results(*parts):
     return str(Path(KEYS.results, KEYS.scale, *parts))
 
 
+def package_folder():
+    """Beside the results: inside them its logs would be scored once more."""
+    return str(Path(KEYS.results).with_name("package") / KEYS.scale)
+
+
 def steps(dataset, kind):
     """The names of a data set's preparation jobs of one kind."""
     settings = CONFIG.datasets.get(dataset)
@@ -151,13 +156,18 @@ def train_code(wildcards):
     )
 
 
-def system_of(wildcards):
-    return KEYS.systems[wildcards.system]
+def launch(wildcards):
+    return KEYS.systems[wildcards.system].launch()
+
+
+def of_system(resource):
+    """A function that gives the train rule one of its resources: those of the system it runs on."""
+    return lambda wildcards: KEYS.systems[wildcards.system].scheduling()[resource]
 
 
 def system_options(wildcards):
     """What `octathlon system` is told beside its output."""
-    system = system_of(wildcards)
+    system = KEYS.systems[wildcards.system]
     options = {
         "submitter": KEYS.submitter,
         "division": CONFIG.division,

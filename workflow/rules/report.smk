@@ -30,3 +30,27 @@ rule report_page:
         ),
     shell:
         "octathlon report {input.scores:q} --html {output:q} {params.options:q} &> {log:q}"
+
+
+# The submission package, as a round wants it: `snakemake package`.
+rule package:
+    input:
+        logs=logs(),
+        systems=descriptions(),
+    output:
+        directory(package_folder()),
+    log:
+        "logs/package.log",
+    conda:
+        "../../envs/octathlon.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code("octathlon.scoring.package"),
+        data=data_digest("rounds/*"),
+        options=run_counts()
+        + as_options({"config": json.dumps(config, sort_keys=True)}),
+    shell:
+        "octathlon package {input.logs:q} --out {output:q} {params.options:q} &> {log:q}"

@@ -8,15 +8,19 @@ rule train:
         "logs/train/{system}/{benchmark}/{n}.log",
     conda:
         "../../envs/octathlon.yaml"
-    threads: lambda wildcards: system_of(wildcards).cores_per_node
+    threads: of_system("threads")
     resources:
-        mem_mb=lambda wildcards: system_of(wildcards).memory_mb,
-        runtime=lambda wildcards: system_of(wildcards).runtime_min,
-        nodes=lambda wildcards: system_of(wildcards).nodes,
-        gpu=lambda wildcards: system_of(wildcards).accelerators_per_node,
+        mem_mb=of_system("mem_mb"),
+        runtime=of_system("runtime"),
+        nodes=of_system("nodes"),
+        gpu=of_system("gpu"),
+        mpi=of_system("mpi"),
+        tasks_per_node=of_system("tasks_per_node"),
+        tasks=of_system("tasks"),
+        tasks_per_gpu=of_system("tasks_per_gpu"),
     params:
         code=train_code,
-        launch=lambda wildcards: system_of(wildcards).launch(),
+        launch=launch,
         options=train_options,
     shell:
         "{params.launch}octathlon train {wildcards.benchmark} --output {output:q} {params.options:q} &> {log:q}"

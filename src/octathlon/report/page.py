@@ -49,7 +49,7 @@ def write_page(scores: Path, systems: Path | None, html: Path, scale: str | None
         names=(scores.name, systems.name if systems else None, html.name),
     )
     with publish(html) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _contents(results: Results, systems: Path | None, scale: str | None) -> dict[str, Any]:
