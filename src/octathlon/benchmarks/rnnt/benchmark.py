@@ -25,10 +25,10 @@ from octathlon.datasets.librispeech.loader import (
     Key,
     Utterances,
     bucketed_order,
+    decode,
     eval_transcripts,
     load,
 )
-from octathlon.datasets.librispeech.vocabulary import decode
 from octathlon.errors import OctathlonError
 from octathlon.nn.lamb import Lamb, clip_gradients
 from octathlon.nn.sampling import rank_batches, rank_share

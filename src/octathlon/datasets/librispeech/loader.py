@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from octathlon.datasets.librispeech.features import DRAWS, Signal, pack
-from octathlon.datasets.librispeech.tables import SAMPLE, TOKEN, UTTERANCE, read_array, read_lines
+from octathlon.datasets.librispeech.tables import SAMPLE, TOKEN, UTTERANCE, read_array, read_lines, read_model
 from octathlon.datasets.librispeech.waveforms import STEP, change_speed, trim_silence
 from octathlon.errors import OctathlonError
 
@@ -136,6 +136,11 @@ def load(batches: Batches, keys: Iterable[Key], *, workers: int, pin_memory: boo
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
     )
+
+
+def decode(tokens: list[list[int]], folder: Path) -> list[str]:
+    """The texts that word pieces stand for."""
+    return read_model(folder).decode(tokens)
 
 
 def eval_transcripts(folder: Path) -> list[str]:

@@ -43,7 +43,7 @@ def write_part(part: str, archive: Path, out: Path) -> np.ndarray:
                 offset += len(samples)
             else:
                 texts |= _transcripts(content, where)
-    _check_matched(recordings, texts, archive)
+        _check_matched(recordings, texts, archive)
     table = np.array([recordings[name] for name in sorted(recordings)], dtype=RECORDING)
     write_array(out / f"{part}.npy", table)
     write_lines(out / f"{part}.txt", [f"{name} {texts[name]}" for name in sorted(texts)])

@@ -11,11 +11,15 @@ tokens.model        the sentencepiece model
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from octathlon.errors import OctathlonError
 from octathlon.receipts import publish
+
+if TYPE_CHECKING:
+    from sentencepiece import SentencePieceProcessor
 
 RATE = 16_000
 SAMPLE = np.dtype("<i2")
@@ -69,3 +73,19 @@ def read_lines(path: Path) -> list[str]:
         return path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
         raise OctathlonError(f"{path}: cannot read it ({error}); prepare librispeech again") from error
+
+
+def read_model(folder: Path) -> SentencePieceProcessor:
+    """The sentencepiece model.
+
+    Raises:
+        OctathlonError: if the file is missing or damaged.
+    """
+    from sentencepiece import SentencePieceProcessor
+
+    try:
+        return SentencePieceProcessor(model_file=str(folder / MODEL))
+    except (OSError, RuntimeError) as error:
+        raise OctathlonError(
+            f"{folder / MODEL}: cannot read it ({error}); prepare librispeech again"
+        ) from None

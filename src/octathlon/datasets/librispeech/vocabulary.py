@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from octathlon.datasets.librispeech.tables import MODEL, TOKEN
+from octathlon.datasets.librispeech.tables import MODEL, TOKEN, read_model
 from octathlon.errors import OctathlonError
 from octathlon.receipts import publish
 
@@ -48,22 +48,6 @@ def train_vocabulary(texts: Iterable[str], pieces: int, out: Path) -> None:
 
 def encode(texts: list[str], out: Path) -> tuple[np.ndarray, np.ndarray]:
     """The ids of the pieces of all texts in a row, of dtype TOKEN, and how many each text has, int64."""
-    processor = _processor(out)
+    processor = read_model(out)
     ids = [np.array(processor.encode(text), dtype=TOKEN) for text in texts]
     return np.concatenate(ids), np.array([len(each) for each in ids])
-
-
-def decode(ids: list[list[int]], folder: Path) -> list[str]:
-    """The texts that pieces stand for."""
-    return _processor(folder).decode(ids)
-
-
-def _processor(folder: Path):
-    import sentencepiece
-
-    try:
-        return sentencepiece.SentencePieceProcessor(model_file=str(folder / MODEL))
-    except (OSError, RuntimeError) as error:
-        raise OctathlonError(
-            f"{folder / MODEL}: cannot read it ({error}); prepare librispeech again"
-        ) from None
