@@ -50,7 +50,7 @@ def read_array(path: Path, dtype: np.dtype) -> np.ndarray:
     """
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise OctathlonError(f"{path}: cannot read it ({error}); prepare librispeech again") from error
     if array.dtype != dtype or array.ndim != 1:
         raise OctathlonError(f"{path}: not an array of {dtype}; prepare librispeech again")
