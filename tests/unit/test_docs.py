@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,3 +38,13 @@ def test_replaced_text_stays_between_its_marks(generate):
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_conda_environment_has_the_pins_of_the_lock():
+    lock = (ROOT / "envs/requirements.lock").read_text().splitlines()
+    pins = [line for line in lock if not line.startswith("#")]
+    conda = yaml.safe_load((ROOT / "envs/octathlon.yaml").read_text())
+    assert conda["dependencies"][-1] == {"pip": pins}
+    wanted = [line for line in (ROOT / "envs/requirements.in").read_text().splitlines() if "==" in line]
+    assert len(wanted) > 20
+    assert {pin.lower() for pin in wanted} <= {pin.lower() for pin in pins}

@@ -17,7 +17,7 @@ from octathlon.config import merge
 
 ROOT = Path(__file__).parents[2]
 PARTS = ("Snakefile", "config.yaml", "profiles", "workflow", "envs", "src")
-JOB = re.compile(r"^(?:local)?rule (\w+):\n(?:    .*\n)*?    output: (\S+)", re.MULTILINE)
+JOB = re.compile(r"^(?:local)?rule (\w+):\n(?:    .*\n)*?    output: ([^\s,]+)", re.MULTILINE)
 TIMEOUT_S = 600
 
 
