@@ -11,9 +11,10 @@ import torch
 from librispeech_archives import draw, prepare_all
 
 from octathlon.datasets.librispeech import features
-from octathlon.datasets.librispeech.loader import Batch, Batches, Utterances, bucketed_order, load
+from octathlon.datasets.librispeech.loader import Batch, Batches, Utterances, bucketed_order
 from octathlon.datasets.librispeech.waveforms import change_speed
 from octathlon.errors import OctathlonError
+from octathlon.nn.loading import load
 from octathlon.receipts import read_json
 
 Prepared = tuple[Path, dict[str, Any]]

@@ -16,7 +16,7 @@ from octathlon import config
 from octathlon.benchmarks.rnnt.benchmark import SpeechRecognition
 from octathlon.cli import octathlon
 from octathlon.contracts import Progress, Run
-from octathlon.datasets.librispeech.loader import Batch, eval_transcripts
+from octathlon.datasets.librispeech.loader import Batch, Utterances, eval_transcripts
 from octathlon.errors import OctathlonError
 from octathlon.receipts import read_json
 from octathlon.scoring.check import check_path
@@ -157,9 +157,15 @@ def test_errors_are_summed_before_they_are_divided(prepared: Path) -> None:
 
 @pytest.mark.parametrize("world", [1, 4])
 def test_every_evaluation_utterance_counts_once(prepared: Path, world: int) -> None:
-    lengths = np.arange(10)[::-1]
-    shares = [benchmark(data=prepared, rank=rank, world=world, eval_batch_size=2) for rank in range(world)]
-    numbers = [n for each in shares for _, batch in each._evaluation_keys(lengths) for n in batch]
+    """Ten over four ranks in batches of two, each batch of the utterances that its numbers say."""
+    lengths = Utterances(prepared, read_json(prepared / "manifest.json"), "eval").lengths
+    numbers = []
+    for rank in range(world):
+        share, batches = benchmark(
+            data=prepared, rank=rank, world=world, eval_batch_size=2
+        )._load_evaluation()
+        assert [n for batch in batches for n in batch.signal.lengths.tolist()] == lengths[share].tolist()
+        numbers += share
     assert sorted(numbers) == list(range(10))
 
 

@@ -27,10 +27,10 @@ from octathlon.datasets.librispeech.loader import (
     bucketed_order,
     decode,
     eval_transcripts,
-    load,
 )
 from octathlon.errors import OctathlonError
 from octathlon.nn.lamb import Lamb, clip_gradients
+from octathlon.nn.loading import load
 from octathlon.nn.sampling import rank_batches, rank_share
 from octathlon.nn.schedules import StepSchedule
 from octathlon.nn.world import all_sum
@@ -49,6 +49,7 @@ class SpeechRecognition(Benchmark[Settings]):
                 f"{run.manifest['counts']['train']} training utterances: choose a smaller one"
             )
         self._next_epoch = 0
+        self._evaluation: tuple[list[int], Iterable[Batch]] | None = None
 
     def sample_counts(self) -> SampleCounts:
         """Training counts whole updates only: the rest of an epoch, another one each time, is left out."""
@@ -153,12 +154,11 @@ class SpeechRecognition(Benchmark[Settings]):
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         """Word error rate of the averaged weights: each rank transcribes its share."""
-        utterances = Utterances(self.run.data, self.run.manifest, "eval")
-        keys = self._evaluation_keys(utterances.lengths)
+        if self._evaluation is None:
+            self._evaluation = self._load_evaluation()
+        numbers, batches = self._evaluation
+        texts = decode([tokens for batch in batches for tokens in self._transcribe(batch)], self.run.data)
         references = eval_transcripts(self.run.data)
-        tokens = [each for batch in self._load(Batches(utterances), keys) for each in self._transcribe(batch)]
-        texts = decode(tokens, self.run.data)
-        numbers = [number for _, batch in keys for number in batch]
         errors = sum(
             word_errors(text, references[number]) for text, number in zip(texts, numbers, strict=True)
         )
@@ -206,12 +206,15 @@ class SpeechRecognition(Benchmark[Settings]):
             for numbers in rank_batches(order, self._local_batch, self.run.rank, self.run.world):
                 yield epoch, numbers
 
-    def _evaluation_keys(self, lengths: np.ndarray) -> list[Key]:
-        """This rank's share of the evaluation set, none twice, none left out; batches of utterances of like length."""
-        share = rank_share(len(lengths), self.run.rank, self.run.world)
-        order = sorted(share, key=lambda number: lengths[number])
+    def _load_evaluation(self) -> tuple[list[int], Iterable[Batch]]:
+        """This rank's share of the evaluation set, none twice, none left out: the numbers of its utterances, and
+        they themselves in batches of like length."""
+        utterances = Utterances(self.run.data, self.run.manifest, "eval")
+        share = rank_share(len(utterances), self.run.rank, self.run.world)
+        numbers = sorted(share, key=lambda number: utterances.lengths[number])
         size = self.settings.eval_batch_size
-        return [(0, order[start : start + size]) for start in range(0, len(order), size)]
+        keys = [(0, numbers[start : start + size]) for start in range(0, len(numbers), size)]
+        return numbers, self._load(Batches(utterances), keys)
 
     def _load(self, batches: Batches, keys: Iterable[Key]) -> Iterable[Batch]:
         return load(

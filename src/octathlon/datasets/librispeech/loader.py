@@ -8,14 +8,14 @@ nor ranks change what is trained on. Features are computed later, on the trainin
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from octathlon.datasets.librispeech.features import DRAWS, Signal, pack
 from octathlon.datasets.librispeech.tables import SAMPLE, TOKEN, UTTERANCE, read_array, read_lines, read_model
@@ -124,18 +124,6 @@ class Batches(Dataset[Batch]):
         lowest, highest = self._speeds
         samples = change_speed(samples, int(rng.integers(lowest, highest + 1)))
         return trim_silence(samples), rng.random(DRAWS, dtype=np.float32)
-
-
-def load(batches: Batches, keys: Iterable[Key], *, workers: int, pin_memory: bool) -> DataLoader[Batch]:
-    """The micro-batches in the order of `keys`, read ahead by `workers` processes, or here if there are none."""
-    return DataLoader(
-        batches,
-        batch_size=None,
-        sampler=keys,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=pin_memory,
-    )
 
 
 def decode(tokens: list[list[int]], folder: Path) -> list[str]:
