@@ -367,10 +367,9 @@ def _punkt() -> bytes:
 def _checkpoint(seed: int, layers: int, hidden: int) -> dict[str, np.ndarray]:
     """The reference checkpoint's tensors at another size, with the optimizer's slots, freshly initialised."""
     rng = np.random.default_rng([seed, 5])
-    vocabulary = len(_vocabulary(*_world(seed)))
-    tensors = {
-        name: _initial(rng, name, shape) for name, shape in _shapes(layers, hidden, vocabulary).items()
-    }
+    deviation = 0.02 * (1024 / hidden) ** 0.5  # the reference's 0.02 at its width, and more at a smaller one
+    shapes = _shapes(layers, hidden, vocabulary=len(_vocabulary(*_world(seed))))
+    tensors = {name: _initial(rng, name, shape, deviation) for name, shape in shapes.items()}
     slots = {
         f"{name}/{slot}": np.zeros_like(tensor)
         for name, tensor in tensors.items()
@@ -384,20 +383,16 @@ def _checkpoint(seed: int, layers: int, hidden: int) -> dict[str, np.ndarray]:
     return tensors | slots | {name: np.asarray(value) for name, value in powers.items()}
 
 
-def _initial(rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Layer norms start at 1 and 0, biases at 0, all else at normal numbers cut off at two deviations.
-
-    The deviation is the reference's 0.02 at the hidden size of 1,024, and more at a smaller one.
-    """
+def _initial(rng: np.random.Generator, name: str, shape: tuple[int, ...], deviation: float) -> np.ndarray:
+    """Layer norms start at 1 and 0, biases at 0, all else at normal numbers cut off at two deviations."""
     if name.endswith("gamma"):
         return np.ones(shape, "<f4")
     if name.endswith(("beta", "bias")):
         return np.zeros(shape, "<f4")
-    hidden = max(shape) if "pooler" in name else min(shape[-1], shape[0])
     values = rng.standard_normal(shape)
     while (outside := np.abs(values) > 2).any():
         values[outside] = rng.standard_normal(outside.sum())
-    return (values * 0.02 * np.sqrt(1024 / max(hidden, 1))).astype("<f4")
+    return (values * deviation).astype("<f4")
 
 
 def _shapes(layers: int, hidden: int, vocabulary: int) -> dict[str, tuple[int, ...]]:
