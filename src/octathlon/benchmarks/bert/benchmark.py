@@ -27,7 +27,9 @@ EPSILON = 1e-5
 
 
 class LanguageModelling(Benchmark[Settings]):
-    """The contract's members for bert."""
+    """The contract's members for bert. A run sees a small part of the data: samples trained on tell how long it took."""
+
+    logs_trained_samples = True
 
     def __init__(self, settings: Settings, run: Run) -> None:
         super().__init__(settings, run)
@@ -47,10 +49,6 @@ class LanguageModelling(Benchmark[Settings]):
     def sample_counts(self) -> SampleCounts:
         counts = self.run.manifest["counts"]
         return SampleCounts(counts["train"], counts["eval"])
-
-    def train_samples(self, progress: Progress) -> int:
-        """Samples trained on: a run sees a small part of the data, and this is the measure of convergence."""
-        return progress.samples
 
     def epoch_num(self, progress: Progress) -> float:
         return progress.samples
