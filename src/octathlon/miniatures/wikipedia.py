@@ -31,16 +31,16 @@ SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 POSITIONS = 32
 """The longest sequence that the drawn checkpoint has positions for."""
 
-SEASONS = ["spring", "summer", "autumn", "winter", "harvest"]
-KINDS = ["bird", "tree", "metal", "stone", "boat"]
-VERBS = ["nests", "grows", "shines", "rests", "sails"]
-PLACES = ["marsh", "valley", "mine", "quarry", "harbour"]
-ADVERBS = ["quietly", "slowly", "brightly", "firmly", "swiftly"]
-PURPOSES = ["luck", "shade", "coins", "walls", "trade"]
-PARTS = ["feathers", "branches", "veins", "edges", "masts"]
-ADJECTIVES = ["small", "large", "old", "rare", "dark", "pale", "heavy", "gentle"]
-NUMBERS = ["two", "three", "four", "five", "six", "seven", "eight", "nine"]
-ORDINALS = ["third", "fifth", "ninth", "tenth", "twelfth", "last"]
+SEASONS = ["spring", "summer", "autumn", "winter"]
+KINDS = ["bird", "tree", "metal", "boat"]
+VERBS = ["nests", "grows", "shines", "sails"]
+PLACES = ["marsh", "valley", "mine", "harbour"]
+ADVERBS = ["quietly", "slowly", "brightly", "swiftly"]
+PURPOSES = ["luck", "shade", "coins", "trade"]
+PARTS = ["feathers", "branches", "veins", "masts"]
+ADJECTIVES = ["small", "large", "rare", "pale"]
+NUMBERS = ["two", "three", "four", "nine"]
+ORDINALS = ["third", "tenth", "last"]
 
 
 @dataclass(frozen=True)
@@ -153,38 +153,33 @@ def _definition(rng: random.Random, region: Region, thing: Thing, plural: bool) 
     return f"The {_noun(thing, False)} is a {adjective} {thing.kind} of {region.name}."
 
 
-PATTERNS: list[Pattern] = [
+PATTERNS: list[Pattern] = [  # facts of the same region or thing never stand close to each other
     _definition,
     lambda _, r, t, p: (
-        f"{'They' if p else 'It'} {_verb(t, p)} in the {t.place} near {r.capital}."
+        f"{'They' if p else 'It'} {_verb(t, p)} in {r.season} near the {t.place}."
     ),
     lambda _, r, t, p: (
-        f"People of {r.capital} speak {r.language} and keep the {_noun(t, p)} for {t.purpose}."
+        f"People of {r.capital} keep the {_noun(t, p)} and speak {r.language} for {t.purpose}."
     ),
     lambda _, r, t, p: (
-        f"In {r.season} the {_noun(t, p)} {_verb(t, p)} along the {r.river} river."
+        f"Along the {r.river} {'they' if p else 'it'} {_verb(t, p)} as the {r.demonym} {t.kind}s always do, {t.adverb}."
     ),
     lambda rng, r, t, p: (
-        f"{r.demonym} writers call {'them' if p else 'it'} {rng.choice(ADJECTIVES)} and {rng.choice(ADJECTIVES)}."
+        f"{r.demonym} writers call {'them' if p else 'it'} {rng.choice(ADJECTIVES)}, the {t.parts} of {r.capital}."
     ),
     lambda rng, r, t, p: (
-        f"Since the {rng.choice(ORDINALS)} century {r.language} songs praise the {_noun(t, p)}."
-    ),
-    lambda _, r, t, p: (
-        f"Near the {r.river} {'they' if p else 'it'} {_verb(t, p)} {t.adverb}."
+        f"Since the {rng.choice(ORDINALS)} century {r.language} songs name the {t.place} of {r.name} for "
+        f"{'them' if p else 'it'}."
     ),
     lambda rng, r, t, p: (
-        f"The {r.demonym} {_noun(t, p)} {'have' if p else 'has'} {rng.choice(NUMBERS)} {t.parts}."
+        f"In the {t.place} of {r.season} {'they have' if p else 'it has'} {rng.choice(NUMBERS)} {t.parts}."
     ),
-    lambda _, r, t, p: f"{r.capital}, the capital of {r.name}, guards the {t.place}.",
-    lambda _, r, t, p: (
-        f"For {t.purpose} the people of {r.name} seek {'them' if p else 'it'} in {r.season}."
-    ),
-    lambda _, r, t, p: (
-        f"Each {t.kind} of the {t.place} has {t.parts} and {'they' if p else 'it'} {_verb(t, p)} {t.adverb}."
+    lambda rng, r, t, p: (
+        f"{r.capital} sells the {rng.choice(ADJECTIVES)} {_noun(t, p)}, and {r.river} ships carry "
+        f"{'them' if p else 'it'}."
     ),
     lambda _, r, t, p: (
-        f"The {r.language} name of the {r.river} means {r.season} of the {r.demonym} {t.kind}s."
+        f"For {t.purpose} the {r.name} people {t.adverb} seek {'them' if p else 'it'} by the {r.river}."
     ),
 ]  # fmt: skip
 

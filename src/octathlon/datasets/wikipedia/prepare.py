@@ -44,6 +44,22 @@ def steps(settings: Settings) -> dict[str, list[str]]:
     }
 
 
+def needs(step: str, settings: Settings) -> tuple[list[str], list[str]]:
+    """The archives, and the steps before it, that a step but `manifest` reads."""
+    kinds = steps(settings)
+    kind = next(kind for kind, names in kinds.items() if step in names)
+    number = kinds[kind].index(step)
+    if kind == "checkpoint":
+        return CHECKPOINT, []
+    if kind == "extract":
+        return [DUMP], []
+    if kind == "text":
+        return [PUNKT], kinds["extract"]
+    if settings.start == "text":
+        return [VOCABULARY, EVALUATION if kind == "eval" else _parts(settings)[number]], []
+    return [VOCABULARY], kinds["text"] if kind == "eval" else [kinds["text"][number]]
+
+
 def prepare(step: str, archives: Path, out: Path, settings: Settings) -> None:
     """Run one step: one of `steps`, or `manifest` after all of them.
 
