@@ -31,15 +31,15 @@ SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 POSITIONS = 32
 """The longest sequence that the drawn checkpoint has positions for."""
 
-SEASONS = ["spring", "summer", "autumn", "winter"]
-KINDS = ["bird", "tree", "metal", "boat"]
-VERBS = ["nests", "grows", "shines", "sails"]
-PLACES = ["marsh", "valley", "mine", "harbour"]
-ADVERBS = ["quietly", "slowly", "brightly", "swiftly"]
-PURPOSES = ["luck", "shade", "coins", "trade"]
-PARTS = ["feathers", "branches", "veins", "masts"]
-ADJECTIVES = ["small", "large", "rare", "pale"]
-NUMBERS = ["two", "three", "four", "nine"]
+SEASONS = ["spring", "summer", "autumn"]
+KINDS = ["bird", "tree", "boat"]
+VERBS = ["nests", "grows", "sails"]
+PLACES = ["marsh", "valley", "harbour"]
+ADVERBS = ["quietly", "slowly", "swiftly"]
+PURPOSES = ["luck", "shade", "trade"]
+PARTS = ["feathers", "branches", "masts"]
+ADJECTIVES = ["small", "large", "rare"]
+NUMBERS = ["two", "three", "nine"]
 ORDINALS = ["third", "tenth", "last"]
 
 

@@ -24,7 +24,9 @@ def load_checkpoint(model: nn.Module, path: Path) -> None:
     try:
         with safe_open(path, framework="pt") as file:
             if different := set(parameters) ^ set(file.keys()):
-                raise OctathlonError(f"{path}: {min(different)} is not in both model and checkpoint; {REMEDY}")
+                raise OctathlonError(
+                    f"{path}: {min(different)} is not in both model and checkpoint; {REMEDY}"
+                )
             for name, parameter in parameters.items():
                 value = from_reference(name, file.get_tensor(name))
                 if value.shape != parameter.shape:
@@ -32,7 +34,9 @@ def load_checkpoint(model: nn.Module, path: Path) -> None:
                     raise OctathlonError(f"{path}: {name} has the shape {shapes}; {REMEDY}")
                 parameter.copy_(value)
     except (OSError, SafetensorError) as error:
-        raise OctathlonError(f"{path}: cannot read the checkpoint ({error}); prepare wikipedia again") from error
+        raise OctathlonError(
+            f"{path}: cannot read the checkpoint ({error}); prepare wikipedia again"
+        ) from error
 
 
 REMEDY = "prepare a checkpoint of the model's sizes, or set start to random"

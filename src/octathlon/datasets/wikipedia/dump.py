@@ -88,7 +88,7 @@ def _page_elements(path: Path, own: Iterator[bytes], following: Iterator[bytes])
             yield rest[begin : end + len(END)]
             return
         _check_size(path, rest)
-    if not rest.rstrip().endswith(LAST):
+    if BEGIN in rest or not rest.rstrip().endswith(LAST):
         raise OctathlonError(f"{path}: ends before </mediawiki>; fetch the dump again")
 
 

@@ -10,7 +10,8 @@ import re
 from collections.abc import Callable, Iterator
 from html import unescape
 
-TEMPLATE = re.compile(r"(\{\{\{?)|\}\}\}?")
+PARAMETER = re.compile(r"\{\{\{[^{}]*\}\}\}")
+TEMPLATE = re.compile(r"(\{\{)|\}\}")
 TABLE = re.compile(r"(\{\|)|\|\}")
 LINK = re.compile(r"(\[\[)|\]\]")
 TRAIL = re.compile(r"[^\W\d_]+")
@@ -35,11 +36,10 @@ SWITCH = re.compile(r"__[A-Z]+__")
 
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 SELF_CLOSING = re.compile(r"<\s*(?:br|hr|nobr|ref|references|nowiki)\b[^>]*/\s*>", re.IGNORECASE | re.DOTALL)
-UNWRAPPED = re.compile(
-    r"<\s*/?\s*(?:abbr|b|big|blockquote|center|cite|em|font|h[1-4]|hiero|i|kbd|p|plaintext|s|span|strike|strong|tt|u|var|a"
-    r"|nowiki)\b[^>]*>",
-    re.IGNORECASE | re.DOTALL,
+_TAGS = (
+    "abbr|b|big|blockquote|center|cite|em|font|h[1-4]|hiero|i|kbd|p|plaintext|s|span|strike|strong|tt|u|var|a"
 )
+UNWRAPPED = re.compile(rf"<(?:{_TAGS})\b.*?>|</\s*(?:{_TAGS})>", re.IGNORECASE | re.DOTALL)
 """Tags that go while their content stays."""
 DISCARDED = [
     *(
@@ -98,7 +98,7 @@ def article(number: int, title: str, wikitext: str) -> str:
 
 def clean(text: str) -> str:
     """The text without markup, but with its headings, lists and empty lines."""
-    text = _replace_balanced(COMMENT.sub("", text), TEMPLATE)
+    text = _replace_balanced(PARAMETER.sub("", COMMENT.sub("", text)), TEMPLATE)
     text = _replace_balanced(text, TABLE)
     for pattern, replacement in QUOTES:
         text = pattern.sub(replacement, text)
