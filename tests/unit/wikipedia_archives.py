@@ -26,7 +26,7 @@ The dog ran.
 A cat sat.
 The cats sat on the road.""".split("\n")
 
-SIZES = {"articles": 60, "layers": 1, "hidden": 16}
+SIZES = {"articles": 60, "layers": 1, "hidden": 16, "inner": 32}
 OPENING = b"<mediawiki>\n  <siteinfo>\n  </siteinfo>\n"
 CLOSING = b"</mediawiki>\n"
 

@@ -14,7 +14,7 @@ import random
 import string
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -31,15 +31,15 @@ SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 POSITIONS = 32
 """The longest sequence that the drawn checkpoint has positions for."""
 
-SEASONS = ["spring", "summer", "autumn"]
-KINDS = ["bird", "tree", "boat"]
-VERBS = ["nests", "grows", "sails"]
-PLACES = ["marsh", "valley", "harbour"]
-ADVERBS = ["quietly", "slowly", "swiftly"]
-PURPOSES = ["luck", "shade", "trade"]
-PARTS = ["feathers", "branches", "masts"]
-ADJECTIVES = ["small", "large", "rare"]
-NUMBERS = ["two", "three", "nine"]
+SEASONS = ["spring", "summer", "autumn", "winter", "harvest"]
+KINDS = ["bird", "tree", "metal", "stone", "boat"]
+VERBS = ["nests", "grows", "shines", "rests", "sails"]
+PLACES = ["marsh", "valley", "mine", "quarry", "harbour"]
+ADVERBS = ["quietly", "slowly", "brightly", "firmly", "swiftly"]
+PURPOSES = ["luck", "shade", "coins", "walls", "trade"]
+PARTS = ["feathers", "branches", "veins", "edges", "masts"]
+ADJECTIVES = ["small", "large", "rare", "pale"]
+NUMBERS = ["two", "three", "four", "nine"]
 ORDINALS = ["third", "tenth", "last"]
 
 
@@ -73,19 +73,21 @@ def archives(**_sizes: int) -> list[str]:
     return [DUMP, VOCABULARY, PUNKT, INDEX, DATA]
 
 
-def draw(archive: str, folder: Path, *, seed: int, articles: int, layers: int, hidden: int) -> None:
+def draw(
+    archive: str, folder: Path, *, seed: int, articles: int, layers: int, hidden: int, inner: int
+) -> None:
     """Write `folder/archive`: the same bytes for the same seed and sizes, whatever else was drawn.
 
     Args:
         articles: articles of the dump; redirects and other pages come on top.
-        layers, hidden: sizes of the model whose random initial state the checkpoint holds.
+        layers, hidden, inner: sizes of the model whose state the checkpoint holds.
     """
     writers: dict[str, Callable[[], bytes]] = {
         DUMP: lambda: _dump(seed, articles),
         VOCABULARY: lambda: "".join(f"{word}\n" for word in _vocabulary(*_world(seed))).encode(),
         PUNKT: _punkt,
-        INDEX: lambda: index_file(_checkpoint(seed, layers, hidden)),
-        DATA: lambda: data_file(_checkpoint(seed, layers, hidden)),
+        INDEX: lambda: index_file(_checkpoint(seed, layers, hidden, inner)),
+        DATA: lambda: data_file(_checkpoint(seed, layers, hidden, inner)),
     }
     content = writers[archive]()
     temporary = folder / f".{archive}.tmp"
@@ -359,12 +361,21 @@ def _punkt() -> bytes:
     return buffer.getvalue()
 
 
-def _checkpoint(seed: int, layers: int, hidden: int) -> dict[str, np.ndarray]:
-    """The reference checkpoint's tensors at another size, with the optimizer's slots, freshly initialised."""
+def _checkpoint(seed: int, layers: int, hidden: int, inner: int) -> dict[str, np.ndarray]:
+    """The reference checkpoint's tensors at another size, with the optimizer's slots.
+
+    As in the reference's, something is learnt already: positions are waves, so that neighbours can be found, and words
+    of one region or thing are alike. All other weights are freshly initialised.
+    """
     rng = np.random.default_rng([seed, 5])
     deviation = 0.02 * (1024 / hidden) ** 0.5  # the reference's 0.02 at its width, and more at a smaller one
-    shapes = _shapes(layers, hidden, vocabulary=len(_vocabulary(*_world(seed))))
+    vocabulary = _vocabulary(*_world(seed))
+    shapes = _shapes(layers, hidden, inner, len(vocabulary))
     tensors = {name: _initial(rng, name, shape, deviation) for name, shape in shapes.items()}
+    words = tensors["bert/embeddings/word_embeddings"]
+    for topic in _topics(*_world(seed)):
+        words[[vocabulary.index(word) for word in topic]] += _truncated(rng, (hidden,), TOPIC * deviation)
+    tensors["bert/embeddings/position_embeddings"] = _waves(hidden)
     slots = {
         f"{name}/{slot}": np.zeros_like(tensor)
         for name, tensor in tensors.items()
@@ -378,19 +389,42 @@ def _checkpoint(seed: int, layers: int, hidden: int) -> dict[str, np.ndarray]:
     return tensors | slots | {name: np.asarray(value) for name, value in powers.items()}
 
 
+TOPIC = 2.0
+
+
+def _topics(regions: list[Region], things: list[Thing]) -> list[list[str]]:
+    """The words that tell of each region and of each thing."""
+    told = [[word.lower() for word in astuple(region)] for region in regions]
+    for thing in things:
+        words = [*astuple(thing), f"{thing.noun}s", f"{thing.kind}s", thing.verb[:-1]]
+        told.append(words)
+    return told
+
+
+def _waves(hidden: int) -> np.ndarray:
+    """Sines and cosines of many wave lengths (Vaswani et al. 2017), of shape (POSITIONS, hidden)."""
+    angles = np.arange(POSITIONS)[:, None] * 100.0 ** -np.linspace(0, 1, hidden // 2, endpoint=False)
+    return (0.1 * np.concatenate([np.sin(angles), np.cos(angles)], axis=1)).astype("<f4")
+
+
 def _initial(rng: np.random.Generator, name: str, shape: tuple[int, ...], deviation: float) -> np.ndarray:
-    """Layer norms start at 1 and 0, biases at 0, all else at normal numbers cut off at two deviations."""
+    """Layer norms start at 1 and 0, biases at 0, all else at random numbers."""
     if name.endswith("gamma"):
         return np.ones(shape, "<f4")
     if name.endswith(("beta", "bias")):
         return np.zeros(shape, "<f4")
+    return _truncated(rng, shape, deviation)
+
+
+def _truncated(rng: np.random.Generator, shape: tuple[int, ...], deviation: float) -> np.ndarray:
+    """Normal numbers, cut off at two deviations."""
     values = rng.standard_normal(shape)
     while (outside := np.abs(values) > 2).any():
         values[outside] = rng.standard_normal(outside.sum())
     return (values * deviation).astype("<f4")
 
 
-def _shapes(layers: int, hidden: int, vocabulary: int) -> dict[str, tuple[int, ...]]:
+def _shapes(layers: int, hidden: int, inner: int, vocabulary: int) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the 14 + 16 x layers tensors; kernels are (inputs, outputs)."""
     shapes: dict[str, tuple[int, ...]] = {
         "bert/embeddings/word_embeddings": (vocabulary, hidden),
@@ -406,8 +440,8 @@ def _shapes(layers: int, hidden: int, vocabulary: int) -> dict[str, tuple[int, .
         prefix = f"bert/encoder/layer_{layer}"
         dense |= {f"{prefix}/attention/self/{part}": (hidden, hidden) for part in ("query", "key", "value")}
         dense[f"{prefix}/attention/output/dense"] = (hidden, hidden)
-        dense[f"{prefix}/intermediate/dense"] = (hidden, 4 * hidden)
-        dense[f"{prefix}/output/dense"] = (4 * hidden, hidden)
+        dense[f"{prefix}/intermediate/dense"] = (hidden, inner)
+        dense[f"{prefix}/output/dense"] = (inner, hidden)
         norms += [f"{prefix}/attention/output/LayerNorm", f"{prefix}/output/LayerNorm"]
     for name, shape in dense.items():
         shapes |= {f"{name}/kernel": shape, f"{name}/bias": shape[1:]}

@@ -13,7 +13,7 @@ class Settings(DatasetSettings):
     """The keys of mini.yaml and full.yaml."""
 
     miniature: dict[str, PositiveInt] = Field(
-        description="articles of the dump, layers and hidden size of the checkpoint"
+        description="articles of the dump, sizes of the checkpoint's model"
     )
     start: Literal["dump", "text"] = Field(
         description="dump: extract the articles; text: begin with the reference's finished parts and eval.txt"
