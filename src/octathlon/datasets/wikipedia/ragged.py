@@ -8,6 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 
+LONG = 8
+"""Rows of more entries than this are faster copied row by row than entry by entry."""
+
+
 @dataclass(frozen=True)
 class Ragged:
     """Row i is `flat[bounds[i] : bounds[i + 1]]`."""
@@ -43,8 +47,12 @@ class Ragged:
 
     def take(self, rows: np.ndarray) -> Ragged:
         """The given rows, in that order."""
-        starts, lengths = self.bounds[rows], self.lengths[rows]
+        starts, stops = self.bounds[rows], self.bounds[np.asarray(rows) + 1]
+        lengths = stops - starts
         bounds = np.concatenate([[0], np.cumsum(lengths)])
+        if bounds[-1] > LONG * len(lengths):
+            slices = zip(starts.tolist(), stops.tolist(), strict=True)
+            return Ragged(np.concatenate([self.flat[start:stop] for start, stop in slices]), bounds)
         places = np.arange(bounds[-1]) + np.repeat(starts - bounds[:-1], lengths)
         return Ragged(self.flat[places], bounds)
 
