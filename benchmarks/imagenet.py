@@ -29,8 +29,9 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from octathlon.datasets.imagenet import prepare
-from octathlon.datasets.imagenet.loader import Batches, Images, RandomCrops, load
+from octathlon.datasets.imagenet.loader import Batches, Images, RandomCrops
 from octathlon.datasets.imagenet.settings import Settings
+from octathlon.nn.loading import load
 from octathlon.receipts import read_json
 
 CLASSES, SIZE, BATCH = 4, (375, 500), 32
