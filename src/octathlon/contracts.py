@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import torch
@@ -145,6 +145,9 @@ class Benchmark(ABC, Generic[Settings]):
     Batches are per rank: a benchmark that is one of `run.world` ranks yields its part of every global micro-batch,
     `settings.local_batch_size(run.world)` samples of it.
     """
+
+    logs_trained_samples: ClassVar[bool] = False
+    """True where `train_samples` is what a run trained on, logged at its end, instead of the data set's size."""
 
     def __init__(self, settings: Settings, run: Run) -> None:
         self.settings = settings

@@ -1,0 +1,75 @@
+# Wikipedia: shares of the dump, parts of the text, the samples of each part, the evaluation set, the checkpoint. With
+# `start: text` the reference's finished parts are archives, and nothing is extracted.
+
+
+def wikipedia_needs(wildcards):
+    """The receipts of the archives and of the steps that a step reads."""
+    preparer, settings = registry.preparer("wikipedia"), CONFIG.datasets["wikipedia"]
+    archives, before = preparer.needs(wildcards.step, settings)
+    return [archive("wikipedia", name) for name in archives] + [
+        prepared("wikipedia", "receipts", f"{name}.json") for name in before
+    ]
+
+
+rule wikipedia_extract:
+    input:
+        wikipedia_needs,
+    output:
+        prepared("wikipedia", "receipts", "{step}.json"),
+    log:
+        "logs/prepare/wikipedia/{step}.log",
+    wildcard_constraints:
+        step=r"extract-\d+",
+    conda:
+        "../../envs/octathlon.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=240,
+    params:
+        code=code("octathlon.datasets.wikipedia.prepare"),
+        options=prepare_options("wikipedia"),
+    shell:
+        "octathlon prepare wikipedia {wildcards.step} {params.options:q} &> {log:q}"
+
+
+use rule wikipedia_extract as wikipedia_text with:
+    wildcard_constraints:
+        step=r"text-\d+",
+
+
+use rule wikipedia_extract as wikipedia_samples with:
+    wildcard_constraints:
+        step=r"samples-\d+|eval",
+    resources:
+        mem_mb=3000,
+        runtime=60,
+
+
+use rule wikipedia_extract as wikipedia_checkpoint with:
+    wildcard_constraints:
+        step="checkpoint",
+    resources:
+        mem_mb=6000,
+        runtime=60,
+
+
+rule wikipedia_manifest:
+    input:
+        archive("wikipedia", "vocab.txt"),
+        receipts("wikipedia", "samples", "eval", "checkpoint"),
+    output:
+        prepared("wikipedia", "manifest.json"),
+    log:
+        "logs/prepare/wikipedia/manifest.log",
+    conda:
+        "../../envs/octathlon.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code("octathlon.datasets.wikipedia.prepare"),
+        options=prepare_options("wikipedia"),
+    shell:
+        "octathlon prepare wikipedia manifest {params.options:q} &> {log:q}"
