@@ -111,7 +111,6 @@ def propose(
     box, score, group = torch.cat(boxes), torch.cat(scores), torch.cat(groups)
     kept = batched_nms(box, score, group, NMS_IOU)  # by falling score
     if together:
-        kept = kept[:candidates]
-        kept = kept[group[kept].argsort(stable=True)]
+        kept = kept[:candidates].sort().values
     owner = group[kept].div(levels, rounding_mode="floor")
     return [box[kept[owner == image][: None if together else candidates]] for image in range(images)]
