@@ -31,7 +31,7 @@ CROWDED = 2
 
 FACTORS = ((0.72, 0.93), (1.07, 1.3))
 """A picture has 128 x 96 or 96 x 128 pixels, times one of these, so that no side is as a network wants it."""
-RADII = (9, 27)
+RADII = (11, 28)
 EMPTY, ONLY_CROWD, GREY, IN_PARTS = 0, 1, 2, 3
 """Positions of the odd pictures among a split's."""
 
@@ -84,7 +84,7 @@ def _scene(rng: np.random.Generator, position: int) -> Scene:
     sides = np.array([128, 96]) * rng.uniform(*FACTORS[rng.integers(2)]) * rng.uniform(0.92, 1.08, 2)
     width, height = np.rint(sides if rng.random() < 0.5 else sides[::-1]).astype(int).tolist()
     scene = Scene(width, height)
-    crowded = rng.random() < 0.06 or position == ONLY_CROWD
+    crowded = rng.random() < 0.04 or position == ONLY_CROWD
     if position in (EMPTY, ONLY_CROWD) or rng.random() < 0.03:
         wanted = 0
     else:
@@ -164,25 +164,25 @@ def _paint(scene: Scene, rng: np.random.Generator) -> Image.Image:
         colour = tuple(_colour(rng, ground))
         for polygon in polygons:
             pen.polygon(polygon.ravel().tolist(), fill=colour)
-    noise = rng.standard_normal((scene.height, scene.width, 1), dtype=np.float32) * 8
+    noise = rng.standard_normal((scene.height, scene.width, 1), dtype=np.float32) * 6
     return Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
 
 
 def _ground(scene: Scene, rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
     height, width = scene.height, scene.width
-    blocks = rng.normal(0, 10, (height // 8 + 1, width // 8 + 1, 3))
+    blocks = rng.normal(0, 8, (height // 8 + 1, width // 8 + 1, 3))
     pixels = blocks.repeat(8, axis=0).repeat(8, axis=1)[:height, :width] + colour
     wave = rng.uniform(-0.6, 0.6, 2)
     stripes = np.sin(wave[0] * np.arange(height)[:, None] + wave[1] * np.arange(width) + rng.uniform(0, 6))
-    pixels += 12 * stripes[..., None]
+    pixels += 9 * stripes[..., None]
     return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
 def _colour(rng: np.random.Generator, ground: np.ndarray) -> np.ndarray:
-    """Any colour that differs from the ground's by more than 70 levels in some channel."""
+    """Any colour that differs from the ground's by more than 100 levels in some channel."""
     while True:
         colour = rng.integers(0, 256, 3)
-        if np.abs(colour - ground).max() > 70:
+        if np.abs(colour - ground).max() > 100:
             return colour
 
 

@@ -29,12 +29,12 @@ def write_resnet34(file: BinaryIO, seed: int, crops: Crops) -> None:
     detector undoes its stride, so this is the network that it continues."""
     import torch
 
-    images, labels = crops(seed, 900, 48, 1.6)
+    images, labels = crops(seed, 800, 48, 1.6)
     inputs = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
     inputs = (inputs - torch.tensor(MEAN_RGB).view(3, 1, 1)) / torch.tensor(STD_RGB).view(3, 1, 1)
     torch.manual_seed(seed)
     network = _network("BasicBlock", 16, [(16, 1), (32, 2), (64, 1)], pooled=1)
-    _train(network, inputs, torch.from_numpy(labels), epochs=10)
+    _train(network, inputs, torch.from_numpy(labels), epochs=6)
     torch.save(network.state_dict(), file, _use_new_zipfile_serialization=False)
 
 
@@ -43,13 +43,13 @@ def write_r50(file: BinaryIO, seed: int, crops: Crops) -> None:
     from 0 to 255 minus the mean."""
     import torch
 
-    images, labels = crops(seed, 900, 64, 1.6)
+    images, labels = crops(seed, 800, 64, 1.6)
     inputs = torch.from_numpy(images[..., ::-1].copy()).permute(0, 3, 1, 2) - torch.tensor(MEAN_BGR).view(3, 1, 1)
     torch.manual_seed(seed)
     network = _network("Bottleneck", 8, [(8, 1), (16, 2), (32, 2), (64, 2)], pooled=2)
     with torch.no_grad():
         network.conv1.weight /= 64  # its inputs are that much larger than normalised ones
-    _train(network, inputs, torch.from_numpy(labels), epochs=16)
+    _train(network, inputs, torch.from_numpy(labels), epochs=10)
     blobs = {"fc1000_w": np.zeros((LABELS, 256), np.float32), "conv1_w_momentum": np.zeros(1, np.float32)}
     for name, blob in _folded(network):
         blobs[name] = blob
