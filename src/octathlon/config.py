@@ -52,8 +52,30 @@ class System(Strict):
             return f"torchrun --standalone --nproc-per-node {self.processes_per_node} --no-python "
         if self.launcher == "srun":
             per_node = self.processes_per_node
-            return f"srun --nodes {self.nodes} --ntasks {self.ranks} --ntasks-per-node {per_node} "
+            return f"srun --kill-on-bad-exit --nodes {self.nodes} --ntasks {self.ranks} --ntasks-per-node {per_node} "
         return ""
+
+    def scheduling(self) -> dict[str, int | str | None]:
+        """One run's resources under the names that Snakemake and its Slurm plugin know; None: not asked for.
+
+        With srun the plugin allocates tasks of `threads` cores and leaves starting them to the command; else the
+        job is one task with all cores of a node.
+        """
+        srun, per_node = self.launcher == "srun", self.processes_per_node
+        gpus = self.nodes * self.accelerators_per_node
+        return {
+            "threads": self.cores_per_node // per_node if srun else self.cores_per_node,
+            "mem_mb": self.memory_mb,
+            "runtime": self.runtime_min,
+            "nodes": self.nodes,
+            "gpu": gpus or None,
+            "mpi": "srun" if srun else None,
+            "tasks_per_node": per_node if srun and per_node > 1 else None,
+            "tasks": self.ranks if srun and per_node == 1 else None,
+            "tasks_per_gpu": 1
+            if srun and per_node == 1 and gpus
+            else None,  # else it would take `tasks` for it
+        }
 
     def problems(self) -> Iterator[str]:
         """What fits no launcher, in words."""
@@ -61,8 +83,20 @@ class System(Strict):
             yield "launcher: python starts one process; for several ranks choose torchrun or srun"
         if self.launcher == "torchrun" and self.nodes > 1:
             yield "launcher: torchrun serves one node here; for several nodes choose srun"
+        if self.launcher == "srun" and self.ranks == 1:
+            yield "launcher: srun starts several processes; for one choose python"
         if self.processes_per_node > self.cores_per_node:
             yield f"cores_per_node: {self.cores_per_node} cannot serve {self.processes_per_node} processes"
+
+
+def _without_nulls(systems: Any) -> Any:
+    if not isinstance(systems, Mapping):
+        return systems
+    return {name: system for name, system in systems.items() if system is not None}
+
+
+Systems = Annotated[dict[Name, System], BeforeValidator(_without_nulls), Field(min_length=1)]
+"""Overlays add to the systems of config.yaml; one that is null is taken out."""
 
 
 class Keys(Strict):
@@ -73,8 +107,9 @@ class Keys(Strict):
     runs: Runs | None = None
     seed: int = Field(1, ge=0, le=1 << 31)
     submitter: Name = "octathlon"
+    division: Literal["closed", "open"] | None = None
     status: Literal["cloud", "onprem", "preview", "research"] = "research"
-    systems: dict[Name, System] = Field({"local": System()}, min_length=1)
+    systems: Systems = {"local": System()}
     datasets: dict[str, dict[str, Any]] = {}
     overrides: dict[str, dict[str, Any]] = {}
     data: str = Field("data", min_length=1)
@@ -115,7 +150,11 @@ def load(raw: Mapping[str, Any]) -> Config:
     chosen = known if keys.benchmarks is None else list(dict.fromkeys(keys.benchmarks))
     errors += _unknown("benchmarks", chosen, known)
     errors += _unknown("runs", keys.runs if isinstance(keys.runs, dict) else (), known)
-    benchmarks = _resolve_all("benchmarks", chosen, keys.scale, "overrides", keys.overrides, errors)
+    if keys.division == "closed" and keys.scale != "full":
+        errors.append("division: closed demands the round's own values: set scale to full, or leave it open")
+    division = {"division": keys.division} if keys.division else {}
+    overrides = merge({name: division for name in chosen if name in known}, keys.overrides)
+    benchmarks = _resolve_all("benchmarks", chosen, keys.scale, "overrides", overrides, errors)
     needed = [dataset for name in benchmarks if (dataset := registry.dataset_of(name))]
     datasets = _resolve_all("datasets", needed, keys.scale, "datasets", keys.datasets, errors)
     errors += _indivisible(benchmarks, keys.systems)
@@ -182,15 +221,30 @@ def _indivisible(benchmarks: Mapping[str, BenchmarkSettings], systems: Mapping[s
 
 
 def _parse_keys(raw: Any, errors: list[str]) -> Keys:
-    """The top level; of a bad one the keys that are good, so that the other errors are found too."""
+    """The top level; of a bad one the good part, so that the other errors are found too."""
     if not isinstance(raw, Mapping):
         raise _complaint([f"a map of keys is expected, not {_shown(raw)}"])
     try:
         return Keys.model_validate(dict(raw))
     except ValidationError as error:
         errors += _sentences(Keys, raw, "", error)
-        wrong = {str(problem["loc"][0]) for problem in error.errors()}
-        return Keys.model_validate({key: value for key, value in raw.items() if str(key) not in wrong})
+        wrong = {tuple(_location(raw, problem["loc"])[:2]) for problem in error.errors()}
+        return Keys.model_validate(_without(raw, wrong))
+
+
+def _without(raw: Mapping[Any, Any], wrong: set[tuple[str, ...]]) -> dict[str, Any]:
+    """`raw` without the entries at `wrong`, which are paths of one or two keys, and without any that has no name."""
+    good = {}
+    for key, value in raw.items():
+        if isinstance(value, Mapping):
+            named = {inner: entry for inner, entry in value.items() if isinstance(inner, str)}
+            value = {inner: entry for inner, entry in named.items() if (key, inner) not in wrong}
+            usable = bool(value)
+        else:
+            usable = not any(path[:1] == (key,) for path in wrong)
+        if isinstance(key, str) and (key,) not in wrong and usable:
+            good[key] = value
+    return good
 
 
 def _parse(model: type[BaseModel], values: Mapping[str, Any], where: str, errors: list[str]) -> Any:

@@ -54,6 +54,24 @@ def test_score_says_why_there_is_no_number_and_what_it_skipped(tree):
     assert "28.500" in run(score, tree, "--runs", 4).stdout
 
 
+def test_the_number_of_runs_is_chosen_for_all_or_for_each_benchmark(tree):
+    write_folder(tree / "Us/results/box/unet3d", [9, 7, 8], benchmark="unet3d", quality=[0.95])
+    (tree / "Us/results/box/resnet/result_0.txt").unlink()
+    by_name = run(score, tree, "--runs", "resnet=4", "--runs", "unet3d=3").stdout
+    assert "28.500" in by_name
+    assert "8.000" in by_name
+    mixed = run(score, tree, "--runs", "3", "--runs", "resnet=5").stdout
+    assert "4 of 5 runs" in mixed
+    assert "8.000" in mixed
+
+
+@pytest.mark.parametrize("words", ["resnt=5", "resnet=", "resnet=0", "-1", "resnet=5.0", "five", "=5=", ""])
+def test_a_wrong_number_of_runs_is_named(tree, words):
+    result = run(score, tree, "--runs", words)
+    assert result.exit_code == 2
+    assert "Invalid value for '--runs'" in result.stderr
+
+
 def test_an_output_cannot_take_the_place_of_a_log(tree):
     log = tree / "Us/results/box/resnet/result_0.txt"
     before = log.read_text()

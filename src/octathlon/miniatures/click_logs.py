@@ -29,7 +29,7 @@ PAIRS = ((0, 9), (1, 10), (2, 20), (4, 11), (19, 21), (3, 14), (22, 23), (6, 13)
 
 CLICK_RATE = 0.25
 INTEGER_MISSING, CATEGORY_MISSING = 0.10, 0.05
-INTEGER_STD, CATEGORY_STD, FACTOR_STD = 0.12, 0.35, 0.3
+INTEGER_STD, CATEGORY_STD, FACTOR_STD = 0.12, 0.45, 0.3
 FACTORS, FACTOR_GAIN = 4, 2.0
 TYPICAL_LOG = 1.2
 """About the mean of ln(1 + integer): keeps the integers' part of the logit near 0."""

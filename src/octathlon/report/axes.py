@@ -34,6 +34,14 @@ class Axis:
             return math.log(inside / self.low) / math.log(self.high / self.low)
         return (inside - self.low) / (self.high - self.low)
 
+    def labels(self) -> list[str]:
+        """The marks in words: with equally many decimals, unless they spread over a decade."""
+        plain = [f"{tick:.10g}" for tick in self.ticks]
+        if "e" in "".join(plain) or self.log and self.ticks and self.ticks[-1] >= self.ticks[0] * DECADE:
+            return plain
+        decimals = max((len(label.partition(".")[2]) for label in plain), default=0)
+        return [f"{tick:,.{decimals}f}" for tick in self.ticks]
+
 
 def time_axis(minutes: Sequence[float]) -> Axis:
     """A logarithmic axis that holds all of `minutes`."""

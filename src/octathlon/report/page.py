@@ -6,6 +6,7 @@ page's own policy forbids scripts and requests. Equal input gives equal bytes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -48,13 +49,14 @@ def write_page(scores: Path, systems: Path | None, html: Path, scale: str | None
         names=(scores.name, systems.name if systems else None, html.name),
     )
     with publish(html) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _contents(results: Results, systems: Path | None, scale: str | None) -> dict[str, Any]:
     """What the template shows."""
+    results = Results(tuple(sorted(results.entries, key=_place)), results.skipped)
     entries = results.entries
-    rounds = [load_round(name) for name in results.names("round")] or [all_rounds()[-1]]
+    rounds = [load_round(each) for each in results.names("round")] or [all_rounds()[-1]]
     return {
         "entries": entries,
         "skipped": results.skipped,
@@ -62,27 +64,38 @@ def _contents(results: Results, systems: Path | None, scale: str | None) -> dict
         "divisions": sorted(results.names("division")),
         "runs": [run for entry in entries for run in entry.runs],
         "many_orgs": len(results.names("org")) > 1,
-        "overview": strip("All runs of all results", map(_overview_row(results), entries))
-        if 1 < len(entries) <= MOST_ROWS
-        else None,
-        "events": [_event(name, results) for name in results.names("benchmark")],
+        "overview": _overview(results) if 1 < len(entries) <= MOST_ROWS else None,
+        "events": [_event(each, results) for each in results.names("benchmark")],
         "systems": read_systems(systems, results.names("system")),
         "published": [_published(each.name, entries) for each in rounds],
     }
 
 
-def _overview_row(results: Results) -> Any:
-    one = len(results.names("system")) == 1
-    return lambda entry: runs_of(entry, entry.benchmark if one else f"{entry.benchmark}, {entry.system}")
+def _place(entry: Entry) -> tuple[int, float]:
+    """Results stand in the order of the round's benchmarks, the best first."""
+    order = list(load_round(entry.round).tasks)
+    benchmark = order.index(entry.benchmark) if entry.benchmark in order else len(order)
+    return benchmark, math.inf if entry.score is None else entry.score
+
+
+def _overview(results: Results) -> plots.Strip:
+    """All runs of all results on one axis."""
+    one, many = len(results.names("system")) == 1, len(results.names("org")) > 1
+    rows = [
+        runs_of(entry, entry.benchmark if one else f"{entry.benchmark}, {name(entry, many)}")
+        for entry in results.entries
+    ]
+    return strip("All runs of all results", rows)
 
 
 def _event(benchmark: str, results: Results) -> dict[str, Any]:
     """One benchmark's section: its results with their panels, and all their runs on one axis."""
     entries = [entry for entry in results.entries if entry.benchmark == benchmark]
+    many_orgs = len(results.names("org")) > 1
     return {
         "benchmark": benchmark,
         "entries": [(entry, panels(entry)) for entry in entries],
-        "strip": strip(f"Runs of {benchmark}", [runs_of(entry, entry.system) for entry in entries]),
+        "strip": strip(f"Runs of {benchmark}", [runs_of(entry, name(entry, many_orgs)) for entry in entries]),
         "open": len(entries) <= MOST_OPEN,
     }
 
@@ -110,8 +123,18 @@ def _template() -> Any:
         lstrip_blocks=True,
     )
     environment.filters |= FILTERS
-    environment.globals |= {"left": plots.LEFT, "right": plots.RIGHT, "top": plots.TOP, "bottom": plots.BOTTOM}
+    environment.globals |= {
+        "left": plots.LEFT,
+        "right": plots.RIGHT,
+        "top": plots.TOP,
+        "bottom": plots.BOTTOM,
+    }
     return environment.get_template("page.html")
+
+
+def name(entry: Entry, with_org: bool) -> str:
+    """A result's system, with its organisation where there are several."""
+    return f"{entry.org} · {entry.system}" if with_org else entry.system
 
 
 def minutes(value: float | None) -> str:
@@ -124,11 +147,17 @@ def count(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:,.3f}".rstrip("0").rstrip(".")
 
 
-def target(bounds: Mapping[str, Bounds]) -> str:
-    """A target as a condition, e.g. `accuracy ≥ 0.759`."""
-    return " and ".join(
-        f"{metric} {'≥' if each.higher_is_better else '≤'} {each.threshold:g}" for metric, each in bounds.items()
-    )
+def samples(value: float) -> str:
+    """A number of samples, in millions from a million on."""
+    return f"{value / 1e6:,.2f} M" if value >= 1e6 else f"{value:,.0f}"
+
+
+def target(bounds: Mapping[str, Bounds]) -> list[str]:
+    """A target as conditions, e.g. `accuracy ≥ 0.759`; all are to be met."""
+    return [
+        f"{metric} {'≥' if each.higher_is_better else '≤'} {each.threshold:g}"
+        for metric, each in bounds.items()
+    ]
 
 
 def quality(values: Mapping[str, float]) -> str:
@@ -146,7 +175,7 @@ def reached(entry: Entry) -> list[str]:
         if values:
             ends = dict.fromkeys(f"{end:.4f}" for end in (min(values), max(values)))
             name = f"{metric} " if len(entry.metrics) > 1 else ""
-            lines.append(name + " to ".join(ends))
+            lines.append(name + "–".join(ends))
     return lines
 
 
@@ -160,4 +189,6 @@ def words(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
-FILTERS = {each.__name__: each for each in (minutes, count, target, quality, reached, seed, words)}
+FILTERS = {
+    each.__name__: each for each in (name, minutes, count, samples, target, quality, reached, seed, words)
+}

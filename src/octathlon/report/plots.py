@@ -6,7 +6,7 @@ screen with text of the same size.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from octathlon.report.axes import Axis, elapsed_axis, quality_axis, time_axis
@@ -138,7 +138,7 @@ def strip(title: str, series: Iterable[Series]) -> Strip:
     for each in series:
         row, top = _row(each, axis, top)
         rows.append(row)
-    ticks = tuple(Tick(_percent(axis, tick), f"{tick:,.10g}") for tick in axis.ticks)
+    ticks = _ticks(axis, _percent)
     return Strip(title, tuple(rows), ticks, top, top + AXIS_HEIGHT)
 
 
@@ -178,6 +178,10 @@ def _percent(axis: Axis, minutes: float) -> float:
     return round(EDGE + (100 - 2 * EDGE) * axis.place(minutes), 2)
 
 
+def _ticks(axis: Axis, place: Callable[[Axis, float], float]) -> tuple[Tick, ...]:
+    return tuple(Tick(place(axis, at), label) for at, label in zip(axis.ticks, axis.labels(), strict=True))
+
+
 def panels(entry: Entry) -> list[Panel]:
     """The quality of an entry's runs against time, a panel for each metric that was evaluated."""
     after = _evaluated_after_the_clock(entry)
@@ -210,8 +214,8 @@ def _panel(entry: Entry, metric: str, after: bool) -> Panel | None:
         lines=tuple(_line(run, curve, metric, across, up) for run, curve in sorted(curves, key=_weight)),
         target=None if threshold is None else _y(up, threshold),
         target_label="" if threshold is None else f"target {'≥' if rises else '≤'} {threshold:g}",
-        x_ticks=tuple(Tick(_x(across, tick), f"{tick:,.10g}") for tick in across.ticks),
-        y_ticks=tuple(Tick(_y(up, tick), f"{tick:,.6g}") for tick in up.ticks),
+        x_ticks=_ticks(across, _x),
+        y_ticks=_ticks(up, _y),
         x_label="epoch (evaluated after the clock)" if after else "minutes",
         log=up.log,
     )

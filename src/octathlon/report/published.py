@@ -38,20 +38,28 @@ class Published:
             (each.minutes, "other", f"{each.org}, {each.system}: {each.minutes:,.3f} min")
             for each in self.results
         ]
-        return Series(self.benchmark, f"{self.best.minutes:,.3f} to {self.results[-1].minutes:,.3f}", self.median, dots)
+        return Series(
+            self.benchmark, f"{self.best.minutes:,.3f} to {self.results[-1].minutes:,.3f}", self.median, dots
+        )
 
 
 def published(round_name: str, entries: Sequence[Entry]) -> list[Published]:
     """The published closed results of a round that come with the package, in the order of its benchmarks."""
     path = next((path for path in published_files() if path.stem == f"published_{round_name}"), None)
     results = [
-        each for each in (load(path) if path else ()) if each.division == "closed" and not math.isnan(each.minutes)
+        each
+        for each in (load(path) if path else ())
+        if each.division == "closed" and not math.isnan(each.minutes)
     ]
     rows = []
     for benchmark, task in load_round(round_name).tasks.items():
-        of_it = sorted((each for each in results if each.benchmark == benchmark), key=lambda each: each.minutes)
+        of_it = sorted(
+            (each for each in results if each.benchmark == benchmark), key=lambda each: each.minutes
+        )
         if of_it:
-            rows.append(Published(benchmark, task.target, tuple(of_it), _best_of(entries, round_name, benchmark)))
+            rows.append(
+                Published(benchmark, task.target, tuple(of_it), _best_of(entries, round_name, benchmark))
+            )
     return rows
 
 

@@ -79,7 +79,7 @@ def _code(organisation: Path, benchmark: str) -> Path:
 def _check_folder(folder: Folder, runs: Mapping[str, int]) -> Iterator[Report]:
     """The logs of one result, and the result."""
     entry = score_folder(folder, [read_log(path) for path in folder.logs], load_round(ROUND), runs)
-    if entry.task is None:
+    if entry.task is None or (folder.results and load_round(ROUND).task(folder.path.name) is None):
         words = f"not a benchmark of {ROUND}: skipped"
         yield Report(folder.path, [Finding("warning", "benchmark.unknown", words)])
         return
@@ -113,7 +113,7 @@ def _check_runs(count: int, needed: int, broken: int, drop: int) -> Iterator[Fin
 
 def _check_alike(entry: Entry) -> Iterator[Finding]:
     logs = [run.log for run in entry.runs]
-    sizes = sorted({log.numbers.get("global_batch_size", 0) for log in logs})
+    sizes = sorted({log.numbers["global_batch_size"] for log in logs if "global_batch_size" in log.numbers})
     if len(sizes) > 1:
         words = f"the logs have different values: {', '.join(f'{size:g}' for size in sizes[:5])}"
         yield Finding("error", "global_batch_size.alike", words)
@@ -128,7 +128,8 @@ def _check_files(folder: Folder) -> Iterator[Finding]:
     others = sorted(entry.name for entry in os.scandir(folder.path) if entry.name not in known)
     if others:
         names = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
-        yield Finding("warning", "files.unknown", f"{len(others)} files that are no logs: {names}")
+        words = "1 file that is no log" if len(others) == 1 else f"{len(others)} files that are no logs"
+        yield Finding("warning", "files.unknown", f"{words}: {names}")
 
 
 def _check_closed(folder: Folder, entry: Entry) -> Iterable[Finding]:

@@ -33,7 +33,6 @@ PROJECT = (
     "Snakefile",
     "config.yaml",
     "pyproject.toml",
-    "README.md",
     "LICENSE",
     "envs",
     "profiles",
@@ -92,9 +91,7 @@ def _complete(paths: Sequence[Path], runs: Mapping[str, int]) -> list[Entry]:
     if skipped:
         raise OctathlonError(f"{skipped[0].path}: {skipped[0].reason}; a package needs all of its files")
     if len(organisations := sorted({entry.org for entry in entries})) > 1:
-        raise OctathlonError(
-            f"results of {' and '.join(organisations)}: a package is of one organisation; give one"
-        )
+        raise OctathlonError(f"results of {' and '.join(organisations)}: give those of one organisation")
     for entry in entries:
         if missing := _missing(entry):
             raise OctathlonError(f"{entry.folder}: {missing}")

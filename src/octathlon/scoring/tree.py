@@ -20,6 +20,9 @@ from octathlon.errors import OctathlonError
 DEEPEST = 12
 """Levels below the given path. A round's benchmark folders are at most six deep."""
 
+NO_LOGS = {"benchmarks", "code", "systems"}
+"""What stands beside `results`, and is not walked: code may bring examples of logs, and many files."""
+
 _VERSION = re.compile(r"v\d+\.\d+\.\d+")
 """v0.5.0: the folder that holds the organisations of v0.5."""
 _LOG = re.compile(r"result.*\.txt")
@@ -145,4 +148,6 @@ def _sort_out(
             skipped.append(Skipped(Path(entry.path), "not a regular file"))
         elif entry.is_symlink() and not is_file(Path(entry.path)):
             skipped.append(Skipped(Path(entry.path), "a link that leads to no file"))
+    if any(each.name == "results" for each in below):
+        below = [each for each in below if each.name not in NO_LOGS]
     return folder, below

@@ -5,9 +5,9 @@ modulo max_ind_range becomes a table's index by the order of first appearance ov
 included; the first half of the last day is the evaluation set, its second half (val) is not used, and the
 days before it are the training set. Steps, each a job, later ones after all earlier ones:
 
-    scan-<day>      the distinct values of each column, in order of appearance
+    scan-<n>        the distinct values of each column of some days, in order of appearance
     dictionaries    the indices: one artefact of all days
-    encode-<day>    the day's rows, each drawn into one of the buckets; the last day's halves in their order
+    encode-<n>      these days' rows, each drawn into one of the buckets; the last day's halves in their order
     bucket-<n>      a training file: one bucket's rows of all days, permuted in memory
     manifest
 
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from octathlon.datasets.click_logs.dictionary import Dictionary
 from octathlon.datasets.click_logs.rows import CATEGORIES, COLUMNS, DTYPE, FIRST_CATEGORY
@@ -42,11 +43,16 @@ def archives(settings: Settings) -> list[str]:
     return [f"day_{day}.gz" for day in range(settings.days)]
 
 
+def days_of(job: int, settings: Settings) -> range:
+    """The days that scan and encode job number `job` reads."""
+    return range(settings.days * job // settings.day_jobs, settings.days * (job + 1) // settings.day_jobs)
+
+
 def steps(settings: Settings) -> dict[str, list[str]]:
     """The names of the steps of which there are several, by kind."""
     return {
-        "scan": [f"scan-{day}" for day in range(settings.days)],
-        "encode": [f"encode-{day}" for day in range(settings.days)],
+        "scan": [f"scan-{job}" for job in range(settings.day_jobs)],
+        "encode": [f"encode-{job}" for job in range(settings.day_jobs)],
         "bucket": [f"bucket-{bucket}" for bucket in range(settings.buckets)],
     }
 
@@ -79,25 +85,25 @@ def _receipt(out: Path, step: str) -> Path:
     return out / "receipts" / f"{step}.json"
 
 
-def _scan(day: int, archives: Path, out: Path, settings: Settings) -> dict[str, Any]:
-    dictionaries = [Dictionary(settings.max_ind_range) for _ in range(CATEGORIES)]
-    rows = 0
-    for frame in read_day(archives / f"day_{day}.gz", settings.max_ind_range):
-        for dictionary, name in zip(dictionaries, NAMES[FIRST_CATEGORY:], strict=True):
-            dictionary.add(frame[name].to_numpy())
-        rows += frame.height
-    file = f"work/values-{day}.npy"
-    sizes = _save_values(out / file, [dictionary.values() for dictionary in dictionaries])
-    return {"files": [file], "rows": rows, "distinct": sizes}
+def _scan(job: int, archives: Path, out: Path, settings: Settings) -> dict[str, Any]:
+    files, rows, distinct = [], [], []
+    for day in days_of(job, settings):
+        dictionaries = [Dictionary(settings.max_ind_range) for _ in range(CATEGORIES)]
+        rows.append(0)
+        for frame in read_day(archives / f"day_{day}.gz", settings.max_ind_range):
+            for dictionary, name in zip(dictionaries, NAMES[FIRST_CATEGORY:], strict=True):
+                dictionary.add(frame[name].to_numpy())
+            rows[-1] += frame.height
+        files.append(f"work/values-{day}.npy")
+        distinct.append(_save_values(out / files[-1], [dictionary.values() for dictionary in dictionaries]))
+    return {"files": files, "rows": rows, "distinct": distinct}
 
 
 def _merge(out: Path, settings: Settings) -> dict[str, Any]:
     """The days' distinct values, numbered in the order of the days; one column's table in memory at a time."""
     receipts = [read_json(_receipt(out, step)) for step in steps(settings)["scan"]]
-    days = [
-        _load_values(out / f"work/values-{day}.npy", receipt["distinct"])
-        for day, receipt in enumerate(receipts)
-    ]
+    distinct = [sizes for receipt in receipts for sizes in receipt["distinct"]]
+    days = [_load_values(out / f"work/values-{day}.npy", sizes) for day, sizes in enumerate(distinct)]
     merged = []
     for column in range(CATEGORIES):
         dictionary = Dictionary(settings.max_ind_range)
@@ -105,37 +111,41 @@ def _merge(out: Path, settings: Settings) -> dict[str, Any]:
             dictionary.add(values[column])
         merged.append(dictionary.values())
     sizes = _save_values(out / DICTIONARIES, merged)
-    return {"files": [DICTIONARIES], "table_sizes": sizes, "rows": [receipt["rows"] for receipt in receipts]}
+    rows = [count for receipt in receipts for count in receipt["rows"]]
+    return {"files": [DICTIONARIES], "table_sizes": sizes, "rows": rows}
 
 
-def _encode(day: int, archives: Path, out: Path, settings: Settings) -> dict[str, Any]:
+def _encode(job: int, archives: Path, out: Path, settings: Settings) -> dict[str, Any]:
+    """Files of the work folder, and of the last day the evaluation and val sets."""
     facts = read_json(_receipt(out, "dictionaries"))
     tables = _load_values(out / DICTIONARIES, facts["table_sizes"])
-    batches = _encoded(archives / f"day_{day}.gz", tables, settings.max_ind_range)
-    if day == settings.days - 1:
-        return _write_halves(batches, facts["rows"][day], out)
-    rng = np.random.default_rng([settings.shuffle_seed, 0, day])
-    name = f"day-{day}"
-    write_day(batches, out / "work", name, settings.buckets, rng)
-    return {"files": [f"work/{file}" for file in day_files(name)]}
+    dictionaries = [Dictionary(settings.max_ind_range, table) for table in tables]
+    receipt: dict[str, Any] = {"files": []}
+    for day in days_of(job, settings):
+        frames = read_day(archives / f"day_{day}.gz", settings.max_ind_range)
+        batches = (_encoded(frame, dictionaries, archives) for frame in frames)
+        if day == settings.days - 1:
+            receipt |= _write_halves(batches, facts["rows"][day], out)
+            receipt["files"] += [EVAL, VAL]
+        else:
+            rng = np.random.default_rng([settings.shuffle_seed, 0, day])
+            write_day(batches, out / "work", f"day-{day}", settings.buckets, rng)
+            receipt["files"] += [f"work/{file}" for file in day_files(f"day-{day}")]
+    return receipt
 
 
-def _encoded(path: Path, tables: list[np.ndarray], max_ind_range: int) -> Iterator[np.ndarray]:
-    """A day's rows in the prepared format, int32 of shape (N, 40) each time."""
-    dictionaries = [Dictionary(max_ind_range, table) for table in tables]
-    for frame in read_day(path, max_ind_range):
-        rows = np.empty((frame.height, COLUMNS), DTYPE)
-        for column, name in enumerate(NAMES):
-            values = frame[name].to_numpy()
-            if column >= FIRST_CATEGORY:
-                rows[:, column] = dictionaries[column - FIRST_CATEGORY].numbers(values)
-            else:
-                rows[:, column] = values.clip(min=0)
-        if (rows < 0).any():
-            raise OctathlonError(
-                f"{path}: has changed since it was scanned; delete the receipts of click_logs"
-            )
-        yield rows
+def _encoded(frame: pl.DataFrame, dictionaries: list[Dictionary], archives: Path) -> np.ndarray:
+    """The rows in the prepared format, int32 of shape (N, 40)."""
+    rows = np.empty((frame.height, COLUMNS), DTYPE)
+    for column, name in enumerate(NAMES):
+        values = frame[name].to_numpy()
+        if column < FIRST_CATEGORY:
+            rows[:, column] = values.clip(min=0)
+        else:
+            rows[:, column] = dictionaries[column - FIRST_CATEGORY].numbers(values)
+    if (rows < 0).any():
+        raise OctathlonError(f"{archives}: a day has changed since it was scanned; run the scan steps again")
+    return rows
 
 
 def _write_halves(batches: Iterator[np.ndarray], total: int, out: Path) -> dict[str, Any]:
@@ -154,7 +164,7 @@ def _write_halves(batches: Iterator[np.ndarray], total: int, out: Path) -> dict[
                 counts[split] += len(part)
                 clicks[split] += int(part[:, 0].sum())
             left = max(left - len(rows), 0)
-    return {"files": [EVAL, VAL], "counts": counts, "clicks": clicks}
+    return {"counts": counts, "clicks": clicks}
 
 
 def _bucket(number: int, _archives: Path, out: Path, settings: Settings) -> dict[str, Any]:
@@ -169,7 +179,12 @@ def _manifest(out: Path, settings: Settings) -> dict[str, Any]:
     """`splits` lists each split's files in order."""
     names = [*steps(settings)["bucket"], steps(settings)["encode"][-1]]
     receipts = [read_json(_receipt(out, name)) for name in names]
-    files = {file: facts for receipt in receipts for file, facts in receipt["files"].items()}
+    files = {
+        file: facts
+        for receipt in receipts
+        for file, facts in receipt["files"].items()
+        if not file.startswith("work/")
+    }
     counts, clicks = (_sum(receipt[key] for receipt in receipts) for key in ("counts", "clicks"))
     return {
         "format": 1,

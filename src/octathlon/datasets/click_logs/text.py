@@ -23,6 +23,8 @@ DAY_LIMIT = 200 << 30
 """No day unpacks to more; upstream's have some 50 GB."""
 NAMES = [f"c{number}" for number in range(COLUMNS)]
 SCHEMA = {name: pl.Int32 if number < FIRST_CATEGORY else pl.String for number, name in enumerate(NAMES)}
+LENIENT = (b"+", b" ", b"\r")
+"""What polars takes in numbers or between lines, but no archive has."""
 
 LABEL = re.compile(rb"[01]")
 INTEGER = re.compile(rb"-?[0-9]{1,10}")
@@ -74,8 +76,12 @@ def _parse(text: bytes) -> pl.DataFrame:
     lines = text.count(b"\n")
     if frame.height != lines or text.count(b"\t") != lines * (COLUMNS - 1):
         raise ValueError("the number of fields")
-    if b"+" in text or not frame[NAMES[0]].is_between(0, 1).all() or frame[NAMES[0]].has_nulls():
-        raise ValueError("the labels, or a sign")
+    if (
+        any(character in text for character in LENIENT)
+        or not frame[NAMES[0]].is_between(0, 1).all()
+        or frame[NAMES[0]].has_nulls()
+    ):
+        raise ValueError("a label or a character")
     return frame
 
 
