@@ -24,7 +24,7 @@ from octathlon.benchmarks.maskrcnn.model import Detections, MaskRCNN, reference_
 from octathlon.benchmarks.maskrcnn.schedule import DROP, WarmupAndDrops, optimizer_of
 from octathlon.benchmarks.maskrcnn.settings import Settings
 from octathlon.contracts import Benchmark, Progress, Run, SampleCounts, Schedule
-from octathlon.datasets.coco.evaluation import Evaluation
+from octathlon.nn.coco_evaluation import Evaluation
 from octathlon.datasets.coco.loader import Split, backbone
 from octathlon.nn.loading import load
 from octathlon.nn.sampling import epoch_order, rank_share

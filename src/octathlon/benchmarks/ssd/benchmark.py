@@ -18,7 +18,7 @@ from octathlon.benchmarks.ssd.model import SSD, reference_names
 from octathlon.benchmarks.ssd.schedule import WarmupAndDrops
 from octathlon.benchmarks.ssd.settings import Settings
 from octathlon.contracts import Benchmark, Run, SampleCounts, Schedule
-from octathlon.datasets.coco.evaluation import Evaluation
+from octathlon.nn.coco_evaluation import Evaluation
 from octathlon.datasets.coco.loader import Split, backbone
 from octathlon.nn.loading import load
 from octathlon.nn.sampling import all_rank_batches, epoch_order, rank_share
