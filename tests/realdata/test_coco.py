@@ -100,7 +100,9 @@ def test_true_boxes_lie_around_their_outlines(prepared: Path) -> None:
 def test_a_block_of_training_lowers_the_loss(prepared: Path, name: str) -> None:
     cadence = {"unit": "epochs", "first": 3, "every": 1, "limit": 3}
     settings = resolve("benchmarks", name, "mini", {"cadence": cadence})
-    run = Run(seed=1, device=torch.device("cpu"), data=prepared, manifest=read_json(prepared / "manifest.json"))
+    run = Run(
+        seed=1, device=torch.device("cpu"), data=prepared, manifest=read_json(prepared / "manifest.json")
+    )
     benchmark, losses = registry.benchmark_class(name)(settings, run), []
     compute = benchmark.loss
 

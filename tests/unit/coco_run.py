@@ -40,7 +40,9 @@ def prepare_all(archives: Path, out: Path, **overrides: Any) -> Path:
     return out
 
 
-def benchmark(name: str, data: Path, seed: int = 1, rank: int = 0, world: int = 1, **overrides: Any) -> Benchmark:
+def benchmark(
+    name: str, data: Path, seed: int = 1, rank: int = 0, world: int = 1, **overrides: Any
+) -> Benchmark:
     """A benchmark at mini scale on prepared data."""
     settings = resolve("benchmarks", name, "mini", overrides)
     manifest = read_json(data / "manifest.json")

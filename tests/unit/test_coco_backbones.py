@@ -14,7 +14,14 @@ import torch
 from coco_run import draw
 from safetensors.numpy import load_file
 
-from octathlon.datasets.coco.backbones import R50, RESNET34, convert, read_blobs, read_state_dict, torchvision_names
+from octathlon.datasets.coco.backbones import (
+    R50,
+    RESNET34,
+    convert,
+    read_blobs,
+    read_state_dict,
+    torchvision_names,
+)
 from octathlon.errors import OctathlonError
 
 
@@ -43,7 +50,9 @@ def test_views_strides_and_shared_storages_are_followed() -> None:
     base = torch.arange(24.0)
     state = OrderedDict(a=base.view(4, 6).t(), b=base[3:9], c=base.view(4, 6)[1:, ::2], d=torch.tensor(5))
     found = read_state_dict(saved(state))
-    assert {name: value.tolist() for name, value in found.items()} == {name: value.tolist() for name, value in state.items()}
+    assert {name: value.tolist() for name, value in found.items()} == {
+        name: value.tolist() for name, value in state.items()
+    }
 
 
 def test_parameters_of_old_files_are_read() -> None:
@@ -113,12 +122,16 @@ def test_orders_in_a_pickle_are_not_obeyed(tmp_path: Path, name: str) -> None:
         path.write_bytes(pickle.dumps(value, 2))
     else:
         torch.save(value, path, _use_new_zipfile_serialization=False)
-    with pytest.raises(OctathlonError, match=f"{name}: not the published weights .*system, which no weights need"):
+    with pytest.raises(
+        OctathlonError, match=f"{name}: not the published weights .*system, which no weights need"
+    ):
         convert(path, tmp_path / "out.safetensors")
     assert not proof.exists() and not (tmp_path / "out.safetensors").exists()
 
 
-@pytest.mark.parametrize("reached", ["numpy.f2py.crackfortran.myeval", "builtins.eval", "torch.serialization.load"])
+@pytest.mark.parametrize(
+    "reached", ["numpy.f2py.crackfortran.myeval", "builtins.eval", "torch.serialization.load"]
+)
 def test_only_the_few_names_of_weights_are_known(tmp_path: Path, reached: str) -> None:
     module, _, function = reached.rpartition(".")
     (tmp_path / R50).write_bytes(f"c{module}\n{function}\n(S'1'\ntR.".encode())
@@ -131,7 +144,9 @@ def test_only_the_few_names_of_weights_are_known(tmp_path: Path, reached: str) -
 def test_truncated_files_end_in_a_sentence(archives: Path, tmp_path: Path, name: str, keep: float) -> None:
     content = (archives / name).read_bytes()
     (tmp_path / name).write_bytes(content[: int(keep if keep >= 1 or not keep else keep * len(content))])
-    with pytest.raises(OctathlonError, match=f"{name}: not the published weights .*; fetch the archive again"):
+    with pytest.raises(
+        OctathlonError, match=f"{name}: not the published weights .*; fetch the archive again"
+    ):
         convert(tmp_path / name, tmp_path / "out")
 
 

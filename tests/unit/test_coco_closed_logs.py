@@ -47,7 +47,11 @@ def log(name: str, path: Path, quality: Any, **overrides: Any) -> Path:
     with path.open("w") as file:
         events = Events([file], clock)
         for key, value in {
-            "benchmark": name, "org": "octathlon", "division": settings.division, "status": "onprem", "platform": "rack",
+            "benchmark": name,
+            "org": "octathlon",
+            "division": settings.division,
+            "status": "onprem",
+            "platform": "rack",
         }.items():
             events.point(f"submission_{key}", value)
         events.point("cache_clear", True)
@@ -111,8 +115,13 @@ def test_hyperparameters_are_those_of_published_submissions() -> None:
         "opt_weight_decay": 1.3e-4,
     }
     heavy = closed("maskrcnn").hyperparameters()
-    assert heavy["num_image_candidates"] == 12_000 and heavy["opt_learning_rate_decay_steps"] == [12_000, 16_000]
-    assert heavy["opt_learning_rate_warmup_factor"] * heavy["opt_learning_rate_warmup_steps"] == pytest.approx(0.12)
+    assert heavy["num_image_candidates"] == 12_000 and heavy["opt_learning_rate_decay_steps"] == [
+        12_000,
+        16_000,
+    ]
+    assert heavy["opt_learning_rate_warmup_factor"] * heavy[
+        "opt_learning_rate_warmup_steps"
+    ] == pytest.approx(0.12)
 
 
 @pytest.mark.parametrize("name", ["ssd", "maskrcnn"])
@@ -123,8 +132,12 @@ def test_a_short_run_goes_the_whole_way(name: str, tmp_path: Path) -> None:
     settings = resolve("benchmarks", name, "mini", {"cadence": cadence})
     run = Run(seed=1, device=torch.device("cpu"), data=data, manifest=read_json(data / "manifest.json"))
     with (tmp_path / "log").open("w") as file:
-        outcome = timed_run(registry.benchmark_class(name)(settings, run), Events([file], iter(range(10**6)).__next__))
-    assert set(outcome.quality) == set(settings.target) and all(0 <= value <= 1 for value in outcome.quality.values())
+        outcome = timed_run(
+            registry.benchmark_class(name)(settings, run), Events([file], iter(range(10**6)).__next__)
+        )
+    assert set(outcome.quality) == set(settings.target) and all(
+        0 <= value <= 1 for value in outcome.quality.values()
+    )
     events = [json.loads(line.split("MLLOG ")[1]) for line in (tmp_path / "log").read_text().splitlines()]
     keys = [event["key"] for event in events]
     assert keys.count("eval_accuracy") == 1 and keys[-1] == "run_stop"

@@ -74,7 +74,8 @@ def officially(truth: Path, results: list[dict], kind: str) -> float:
 def test_average_precision_is_the_official_one(truth: Path) -> None:
     rows, masks = detections(truth)
     boxes = [
-        {"image_id": int(row[0]), "bbox": row[1:5], "score": row[5], "category_id": int(row[6])} for row in rows.tolist()
+        {"image_id": int(row[0]), "bbox": row[1:5], "score": row[5], "category_id": int(row[6])}
+        for row in rows.tolist()
     ]
     expected = officially(truth, boxes, "bbox")
     assert 0.05 < expected < 0.95
@@ -91,7 +92,8 @@ def test_the_truth_itself_scores_one(truth: Path) -> None:
     document = json.loads(truth.read_text())
     rows = [
         [each["image_id"], *each["bbox"], 1, each["category_id"]]
-        for each in document["annotations"] if not each["iscrowd"]
+        for each in document["annotations"]
+        if not each["iscrowd"]
     ]
     assert Evaluation(truth, CPU).boxes(torch.tensor(rows, dtype=torch.float64)) == pytest.approx(1, abs=0.02)
 
@@ -105,10 +107,15 @@ def evaluate_share(rank: int, world: int, truth: Path, rendezvous: Path, out: Pa
     dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world)
     rows, masks = detections(truth)
     images = sorted({int(image) for image in rows[:, 0]})
-    own = {images[number] for number in rank_share(len(images), rank, world - 1)} if rank < world - 1 else set()
+    own = (
+        {images[number] for number in rank_share(len(images), rank, world - 1)} if rank < world - 1 else set()
+    )
     chosen = [number for number, image in enumerate(rows[:, 0].tolist()) if int(image) in own]
     evaluation = Evaluation(truth, CPU)
-    values = [evaluation.boxes(rows[chosen]), evaluation.masks(rows[chosen], [masks[number] for number in chosen])]
+    values = [
+        evaluation.boxes(rows[chosen]),
+        evaluation.masks(rows[chosen], [masks[number] for number in chosen]),
+    ]
     (out / f"{rank}.json").write_text(json.dumps(values))
     dist.destroy_process_group()
 

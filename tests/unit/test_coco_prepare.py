@@ -62,7 +62,9 @@ def test_the_miniature_has_upstreams_traps(archives: Path, split: str) -> None:
     document = instances(archives, split)
     annotated = {each["image_id"] for each in document["annotations"]}
     alone = {
-        image for image in annotated if all(each["iscrowd"] for each in document["annotations"] if each["image_id"] == image)
+        image
+        for image in annotated
+        if all(each["iscrowd"] for each in document["annotations"] if each["image_id"] == image)
     }
     assert len(document["images"]) == SIZES[f"{split}_images"]
     assert {image["id"] for image in document["images"]} - annotated  # without annotations
@@ -97,7 +99,9 @@ def test_masks_boxes_and_areas_agree(archives: Path) -> None:
         y, x = pixels.nonzero()
         left, top, width, height = annotation["bbox"]
         assert pixels.sum() == pytest.approx(annotation["area"], rel=0.2, abs=12)
-        assert [x.min(), y.min(), x.max() + 1, y.max() + 1] == pytest.approx([left, top, left + width, top + height], abs=2)
+        assert [x.min(), y.min(), x.max() + 1, y.max() + 1] == pytest.approx(
+            [left, top, left + width, top + height], abs=2
+        )
 
 
 # Preparation -----------------------------------------------------------------------------------------------------
@@ -110,15 +114,22 @@ def test_the_manifest_counts_what_the_archives_hold(archives: Path, prepared: Pa
     assert manifest["counts"] == {"train": {"ssd": len(annotated), "maskrcnn": len(not_crowds)}, "eval": 24}
     assert len(not_crowds) < len(annotated) < 40
     assert [category["id"] for category in manifest["categories"]] == [2, 5, 9, 11, 13]
-    assert set(manifest["shards"]) == {path.name for path in prepared.iterdir() if path.is_file()} - {"manifest.json"}
+    assert set(manifest["shards"]) == {path.name for path in prepared.iterdir() if path.is_file()} - {
+        "manifest.json"
+    }
 
 
 def test_images_are_byte_for_byte_the_archives(archives: Path, prepared: Path) -> None:
     for name in ("train", "val"):
         split = split_of(prepared, name)
-        stored = b"".join((prepared / f"{shard}.jpegs").read_bytes() for shard in read_json(prepared / "manifest.json")["splits"][name])
+        stored = b"".join(
+            (prepared / f"{shard}.jpegs").read_bytes()
+            for shard in read_json(prepared / "manifest.json")["splits"][name]
+        )
         with zipfile.ZipFile(archives / f"{name}2017.zip") as archive:
-            expected = [archive.read(f"{name}2017/{identity:012d}.jpg") for identity in split.tables.images["id"]]
+            expected = [
+                archive.read(f"{name}2017/{identity:012d}.jpg") for identity in split.tables.images["id"]
+            ]
             assert b"".join(expected) == stored
             for number in (0, len(expected) // 2, len(expected) - 1):
                 with archive.open(f"{name}2017/{split.tables.images['id'][number]:012d}.jpg") as file:
@@ -147,13 +158,17 @@ def test_tables_hold_the_annotations(archives: Path, prepared: Path) -> None:
 def test_the_truth_is_the_validation_set_with_its_crowds(archives: Path, prepared: Path) -> None:
     truth, document = json.loads((prepared / "val-truth.json").read_text()), instances(archives, "val")
     assert len(truth["images"]) == 24
-    assert sorted(each["id"] for each in truth["annotations"]) == sorted(each["id"] for each in document["annotations"])
+    assert sorted(each["id"] for each in truth["annotations"]) == sorted(
+        each["id"] for each in document["annotations"]
+    )
     crowd = next(each for each in truth["annotations"] if each["iscrowd"])
     height, width = crowd["segmentation"]["size"]
     assert official.decode(official.frPyObjects(crowd["segmentation"], height, width)).sum() == crowd["area"]
 
 
-def test_the_number_of_shards_changes_nothing_that_is_read(archives: Path, prepared: Path, tmp_path: Path) -> None:
+def test_the_number_of_shards_changes_nothing_that_is_read(
+    archives: Path, prepared: Path, tmp_path: Path
+) -> None:
     other = prepare_all(archives, tmp_path, train_shards=5)
     ours, theirs = split_of(prepared), split_of(other)
     for number in range(40):
@@ -161,7 +176,9 @@ def test_the_number_of_shards_changes_nothing_that_is_read(archives: Path, prepa
 
 
 def test_boxes_of_mask_rcnn_are_inclusive_clipped_and_have_an_area() -> None:
-    boxes = np.array([[10, 20, 30, 40], [5.5, 6.5, 0.5, 10], [-3, -4, 10, 10], [630, 470, 50, 50], [1, 1, 1, 0]])
+    boxes = np.array(
+        [[10, 20, 30, 40], [5.5, 6.5, 0.5, 10], [-3, -4, 10, 10], [630, 470, 50, 50], [1, 1, 1, 0]]
+    )
     corners, usable = inclusive_boxes(boxes, np.array(640), np.array(480))
     assert corners[0].tolist() == [10, 20, 39, 59]
     assert corners[2].tolist() == [0, 0, 6, 5] and corners[3].tolist() == [630, 470, 639, 479]
@@ -189,16 +206,34 @@ def first(document: dict[str, Any], crowd: int = 0) -> dict[str, Any]:
 
 
 FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
-    "image": (lambda d: first(d).update(image_id=999_999), r"annotation \d+ of image 999999 is of an image that"),
-    "category": (lambda d: first(d).update(category_id=3), r"annotation \d+ of image \d+ has the unknown category 3"),
-    "side": (lambda d: first(d)["bbox"].__setitem__(2, -1), r"annotation \d+ of image \d+ has the impossible box"),
+    "image": (
+        lambda d: first(d).update(image_id=999_999),
+        r"annotation \d+ of image 999999 is of an image that",
+    ),
+    "category": (
+        lambda d: first(d).update(category_id=3),
+        r"annotation \d+ of image \d+ has the unknown category 3",
+    ),
+    "side": (
+        lambda d: first(d)["bbox"].__setitem__(2, -1),
+        r"annotation \d+ of image \d+ has the impossible box",
+    ),
     "box": (lambda d: first(d).update(bbox=[1, 2, 3]), r"annotation \d+ of image \d+ has the impossible box"),
-    "polygon": (lambda d: first(d).update(segmentation=[[1, 2, 3, 4]]), r"of image \d+ has a polygon of less than"),
-    "runs": (lambda d: first(d, 1)["segmentation"]["counts"].append(5), r"of image \d+ has run lengths that don't"),
+    "polygon": (
+        lambda d: first(d).update(segmentation=[[1, 2, 3, 4]]),
+        r"of image \d+ has a polygon of less than",
+    ),
+    "runs": (
+        lambda d: first(d, 1)["segmentation"]["counts"].append(5),
+        r"of image \d+ has run lengths that don't",
+    ),
     "twice": (lambda d: d["images"].append(dict(d["images"][0])), r"image \d+ is there twice"),
     "key": (lambda d: d["images"][0].pop("width"), r"KeyError\('width'\)"),
     "type": (lambda d: d.update(annotations=5), "not as COCO describes it"),
-    "name": (lambda d: d["images"][0].update(file_name="../x.jpg"), r"image \d+ has the file name '../x.jpg'"),
+    "name": (
+        lambda d: d["images"][0].update(file_name="../x.jpg"),
+        r"image \d+ has the file name '../x.jpg'",
+    ),
     "none": (lambda d: d.update(annotations=[]), "no annotation"),
 }
 
@@ -222,12 +257,21 @@ def test_a_box_without_area_is_named_and_kept_for_ssd_alone(
 
     def flatten(document: dict[str, Any]) -> None:
         images = [each["image_id"] for each in document["annotations"]]
-        lone = next(each for each in document["annotations"] if images.count(each["image_id"]) == 1 and not each["iscrowd"])
+        lone = next(
+            each
+            for each in document["annotations"]
+            if images.count(each["image_id"]) == 1 and not each["iscrowd"]
+        )
         lone["bbox"][3] = 0.0
         changed.update(lone)
 
     out = tmp_path / "out"
-    prepare("annotations-train", damaged(archives, tmp_path, flatten), out, resolve("datasets", "coco", "mini", {}))
+    prepare(
+        "annotations-train",
+        damaged(archives, tmp_path, flatten),
+        out,
+        resolve("datasets", "coco", "mini", {}),
+    )
     assert f"annotation {changed['id']} of image {changed['image_id']} has no area" in capsys.readouterr().out
     number = read_array(out, "train-images")["id"].tolist().index(changed["image_id"])
     assert number in read_array(out, "train-ssd") and number not in read_array(out, "train-maskrcnn")
@@ -260,9 +304,15 @@ def test_wrong_images_end_in_a_sentence_that_names_them(archives: Path, tmp_path
     def change(name: str, content: bytes) -> bytes | None:
         if name != victim:
             return content
-        return {"missing": None, "short": content[: len(content) // 2], "other": larger, "text": b"hello"}[fault]
+        return {"missing": None, "short": content[: len(content) // 2], "other": larger, "text": b"hello"}[
+            fault
+        ]
 
-    folder, out, settings = repack(archives, tmp_path, change), tmp_path / "out", resolve("datasets", "coco", "mini", {})
+    folder, out, settings = (
+        repack(archives, tmp_path, change),
+        tmp_path / "out",
+        resolve("datasets", "coco", "mini", {}),
+    )
     prepare("annotations-train", folder, out, settings)
     with pytest.raises(OctathlonError, match=victim) as error:
         prepare("train-000", folder, out, settings)
@@ -279,7 +329,9 @@ def test_a_damaged_shard_ends_in_a_sentence(prepared: Path, tmp_path: Path) -> N
     copy = shutil.copytree(prepared, tmp_path / "copy")
     shard = copy / "train-001.jpegs"
     shard.write_bytes(shard.read_bytes()[:-10])
-    with pytest.raises(OctathlonError, match="train-001.jpegs: cannot read image 39 of train .*; prepare coco again"):
+    with pytest.raises(
+        OctathlonError, match="train-001.jpegs: cannot read image 39 of train .*; prepare coco again"
+    ):
         split_of(copy).image(39)
     (copy / "train-points.npy").write_bytes(b"no array")
     with pytest.raises(OctathlonError, match="train-points.npy: cannot be read"):

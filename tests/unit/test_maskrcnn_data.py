@@ -76,7 +76,9 @@ def test_outlines_fill_what_the_picture_shows_even_flipped(split: Split) -> None
             truth = load_truth(split, number, width, height, flipped)
             for parts in truth.polygons:
                 outline = [part.astype(float).ravel().tolist() for part in parts]
-                mask = official.decode(official.merge(official.frPyObjects(outline, height, width))).astype(bool)
+                mask = official.decode(official.merge(official.frPyObjects(outline, height, width))).astype(
+                    bool
+                )
                 contrast.append(np.abs(np.median(image[:, mask], 1) - np.median(image[:, ~mask], 1)).max())
     assert np.median(contrast) > 90 and np.mean(np.array(contrast) > 40) > 0.95
 
@@ -88,7 +90,9 @@ def test_crowds_are_no_truth(split: Split) -> None:
 
 
 def test_batches_are_padded_with_zeros_to_multiples_of_32() -> None:
-    images = collate([torch.full((3, 40, 100), 255, dtype=torch.uint8), torch.full((3, 96, 50), 255, dtype=torch.uint8)])
+    images = collate(
+        [torch.full((3, 40, 100), 255, dtype=torch.uint8), torch.full((3, 96, 50), 255, dtype=torch.uint8)]
+    )
     assert images.pixels.shape == (2, 3, 96, 128) and images.sizes == [(40, 100), (96, 50)]
     pixels = images.normalised(torch.device("cpu")).pixels
     assert pixels[0, :, 0, 0].tolist() == pytest.approx([255 - 102.9801, 255 - 115.9465, 255 - 122.7717])

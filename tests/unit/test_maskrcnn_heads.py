@@ -6,11 +6,27 @@ import numpy as np
 import pytest
 import torch
 from pycocotools import mask as official
-from test_maskrcnn_proposals import IMAGE, MAPS, SIZES, TRUTH, grid_anchors, take_the_first, training_proposals
+from test_maskrcnn_proposals import (
+    IMAGE,
+    MAPS,
+    SIZES,
+    TRUTH,
+    grid_anchors,
+    take_the_first,
+    training_proposals,
+)
 from torchvision.ops import MultiScaleRoIAlign
 
 from octathlon.benchmarks.maskrcnn.boxes import inclusive
-from octathlon.benchmarks.maskrcnn.heads import CODER, box_losses, detect, draw, mask_loss, pool, pyramid_level
+from octathlon.benchmarks.maskrcnn.heads import (
+    CODER,
+    box_losses,
+    detect,
+    draw,
+    mask_loss,
+    pool,
+    pyramid_level,
+)
 from octathlon.benchmarks.maskrcnn.masks import mask_targets, paste
 from octathlon.benchmarks.maskrcnn.proposals import CODER as PROPOSAL_CODER
 from octathlon.benchmarks.maskrcnn.proposals import STRIDES
@@ -82,7 +98,10 @@ def test_the_drawn_boxes_are_the_references(drawn) -> None:
 
 def test_the_losses_are_the_references(drawn) -> None:
     boxes, labels, index = drawn
-    logits, deltas = wave(512, 81, amplitude=1, frequency=0.01), wave(512, 324, amplitude=0.2, frequency=0.003)
+    logits, deltas = (
+        wave(512, 81, amplitude=1, frequency=0.01),
+        wave(512, 324, amplitude=0.2, frequency=0.003),
+    )
     losses = box_losses(logits, deltas, boxes, labels, TRUTH[index])
     assert losses["classes"].item() == pytest.approx(4.407429, rel=1e-4)
     assert losses["boxes"].item() == pytest.approx(0.110421, rel=1e-4)
@@ -102,7 +121,10 @@ def test_mask_targets_are_filled_as_coco_fills_polygons() -> None:
 
 
 def test_the_parts_of_an_object_are_united() -> None:
-    halves = [np.array([[0, 0], [10, 0], [10, 27], [0, 27.0]]), np.array([[20, 0], [27, 0], [27, 27], [20, 27.0]])]
+    halves = [
+        np.array([[0, 0], [10, 0], [10, 27], [0, 27.0]]),
+        np.array([[20, 0], [27, 0], [27, 27], [20, 27.0]]),
+    ]
     target = mask_targets(np.array([[0, 0, 27, 27.0]]), [halves])[0]
     assert target[:, 5].all() and target[:, 24].all() and not target[:, 15].any()
 
@@ -110,7 +132,14 @@ def test_the_parts_of_an_object_are_united() -> None:
 def test_detections_are_the_references() -> None:
     boxes = exclusive((10, 10, 59, 59), (12, 12, 61, 61), (100, 80, 199, 199), (250, 200, 309, 249))
     logits, deltas = torch.zeros(4, 81), torch.zeros(4, 81, 4)
-    for (region, label), value in {(0, 1): 5, (1, 1): 4.5, (2, 3): 6, (2, 4): 5.5, (3, 80): 4, (3, 0): 4}.items():
+    for (region, label), value in {
+        (0, 1): 5,
+        (1, 1): 4.5,
+        (2, 3): 6,
+        (2, 4): 5.5,
+        (3, 80): 4,
+        (3, 0): 4,
+    }.items():
         logits[region, label] = value
     deltas[2, 3] = torch.tensor([1, -1, 0.5, -0.5])
     deltas[3, 80] = torch.tensor([5, 5, 1, 1])

@@ -41,7 +41,9 @@ def test_parameters_are_counted_as_in_the_reference(model: MaskRCNN) -> None:
 def twin() -> nn.Module:
     """torchvision's model, its norms constant and its strides as in the MSRA networks, with random norms."""
     torch.manual_seed(2)
-    theirs = maskrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=81, trainable_backbone_layers=3)
+    theirs = maskrcnn_resnet50_fpn(
+        weights=None, weights_backbone=None, num_classes=81, trainable_backbone_layers=3
+    )
     body = theirs.backbone.body
     for name, module in list(body.named_modules()):
         if isinstance(module, nn.BatchNorm2d):

@@ -49,7 +49,8 @@ def test_a_large_images_anchors_are_counted_as_in_the_reference() -> None:
     inside = [(label_anchors(level, TRUTH, (800, 1333))[0] >= -1).sum() for level in levels]
     assert [int(each) for each in inside] == [len(level) for level in levels]
     within = [
-        int(((level[:, :2] >= 0).all(1) & (level[:, 2] <= 1333) & (level[:, 3] <= 800)).sum()) for level in levels
+        int(((level[:, :2] >= 0).all(1) & (level[:, 2] <= 1333) & (level[:, 3] <= 800)).sum())
+        for level in levels
     ]
     assert within == [186_150, 43_460, 9_438, 1_616, 143]
 
@@ -66,7 +67,9 @@ def predictions(amplitude: float, frequency: float, values: int) -> list[torch.T
         count = 3 * values * height * width
         wave = amplitude * torch.sin(frequency * torch.arange(count, dtype=torch.float64))
         by_cell = wave.view(3 * values, height, width).permute(1, 2, 0).float()
-        levels.append(by_cell.reshape(1, -1, values).squeeze(2) if values == 1 else by_cell.reshape(1, -1, values))
+        levels.append(
+            by_cell.reshape(1, -1, values).squeeze(2) if values == 1 else by_cell.reshape(1, -1, values)
+        )
     return levels
 
 
@@ -92,7 +95,9 @@ def test_losses_are_the_references(anchors: list[torch.Tensor], monkeypatch: pyt
 
 
 def training_proposals(anchors: list[torch.Tensor]) -> torch.Tensor:
-    found = propose(predictions(1, 0.1, 1), predictions(0.1, 0.05, 4), anchors, [IMAGE], 2000, 2000, together=True)
+    found = propose(
+        predictions(1, 0.1, 1), predictions(0.1, 0.05, 4), anchors, [IMAGE], 2000, 2000, together=True
+    )
     return torch.cat([found[0], TRUTH])
 
 
@@ -110,7 +115,9 @@ def test_training_proposals_are_the_references(anchors: list[torch.Tensor]) -> N
 
 
 def test_evaluation_proposals_are_the_references(anchors: list[torch.Tensor]) -> None:
-    found = propose(predictions(1, 0.1, 1), predictions(0.1, 0.05, 4), anchors, [IMAGE], 1000, 1000, together=False)
+    found = propose(
+        predictions(1, 0.1, 1), predictions(0.1, 0.05, 4), anchors, [IMAGE], 1000, 1000, together=False
+    )
     boxes = inclusive(found[0])
     assert len(boxes) == 1000
     best = sorted(boxes[:3].tolist())  # their scores are equal to six digits

@@ -37,9 +37,9 @@ def test_crops_have_the_references_statistics(boxes, tries, uncropped, area, kep
     tolerance = 0.015 if tries == 1 else 0.03
     assert (areas == 1).mean() == pytest.approx(uncropped, abs=tolerance)
     assert areas[areas < 1].mean() == pytest.approx(area, abs=tolerance)
-    assert np.mean([chosen.sum() for window, chosen in found if window[2] < 1 or window[0] > 0]) == pytest.approx(
-        kept, abs=2 * tolerance
-    )
+    assert np.mean(
+        [chosen.sum() for window, chosen in found if window[2] < 1 or window[0] > 0]
+    ) == pytest.approx(kept, abs=2 * tolerance)
 
 
 def test_crops_keep_boxes_whose_centres_are_inside() -> None:
@@ -133,7 +133,9 @@ def split(prepared: Path) -> Split:
 
 def test_crowds_are_truth_like_all_others(split: Split) -> None:
     crowds = sum(split.tables.of_image(number)["crowd"].sum() for number in range(40))
-    assert crowds and sum(len(truth(split, number)[1]) for number in range(40)) == len(split.tables.annotations)
+    assert crowds and sum(len(truth(split, number)[1]) for number in range(40)) == len(
+        split.tables.annotations
+    )
 
 
 def test_boxes_follow_crop_and_flip(split: Split) -> None:
@@ -155,7 +157,9 @@ def test_samples_depend_on_seed_epoch_and_number_alone(split: Split) -> None:
     numbers = split.training_images("ssd")[:6].tolist()
     batches = TrainingBatches(split, 96, 1, seed=3)
     alone, together = batches[1, numbers[4:5]], batches[1, numbers]
-    assert torch.equal(alone.images[0], together.images[4]) and torch.equal(alone.colours[0], together.colours[4])
+    assert torch.equal(alone.images[0], together.images[4]) and torch.equal(
+        alone.colours[0], together.colours[4]
+    )
     assert not torch.equal(batches[2, numbers].images, together.images)
     assert not torch.equal(TrainingBatches(split, 96, 1, seed=4)[1, numbers].images, together.images)
 
@@ -169,5 +173,7 @@ def test_an_epoch_visits_every_image_on_any_number_of_ranks(prepared: Path) -> N
         assert len({len(batches) for batches in ranks}) == 1
         for step in zip(*ranks, strict=True):
             assert len({len(part) for part in step}) == 1
-        assert set(np.concatenate([part for batches in ranks for part in batches]).tolist()) == set(order.tolist())
+        assert set(np.concatenate([part for batches in ranks for part in batches]).tolist()) == set(
+            order.tolist()
+        )
     assert sum(len(batch.images) for batch in run.train_batches(1)) == len(order)

@@ -38,7 +38,12 @@ def test_default_boxes_are_the_references() -> None:
     }
     for index, box in expected.items():
         assert DEFAULTS[index].tolist() == pytest.approx(box, rel=1e-5)
-    sides = {1444: (0.10246951,) * 2, 2888: (0.09899495, 0.04949747), 4332: (0.04949747, 0.09899495), 5776: (0.15,) * 2}
+    sides = {
+        1444: (0.10246951,) * 2,
+        2888: (0.09899495, 0.04949747),
+        4332: (0.04949747, 0.09899495),
+        5776: (0.15,) * 2,
+    }
     for index, side in sides.items():
         assert DEFAULTS[index, 2:].tolist() == pytest.approx(side, rel=1e-5)
     first = corners(DEFAULTS)[0].tolist()
@@ -79,7 +84,9 @@ def test_the_best_boxes_are_matched_and_the_rest_is_background() -> None:
         assert offsets[box].tolist() == pytest.approx(values, abs=2e-5)
     # the reference adds the rounding errors of all boxes that match nothing
     assert offsets[positive].abs().sum().item() == pytest.approx(91.276599, abs=0.03)
-    torch.testing.assert_close(decode(offsets[positive], DEFAULTS[positive]), TRUTH[0, index[0, positive]], atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        decode(offsets[positive], DEFAULTS[positive]), TRUTH[0, index[0, positive]], atol=1e-6, rtol=0
+    )
 
 
 def test_the_last_of_two_boxes_takes_the_default_box_that_is_best_for_both() -> None:
@@ -135,7 +142,13 @@ def test_detections_are_the_references() -> None:
     locations[:, 100] = torch.tensor([1, -1, 0.5, -0.5])
     logits[0] = 6
     for (label, box), value in {
-        (1, 0): 9, (1, 1): 8.5, (2, 8731): 10, (2, 8728): 9.5, (5, 100): 7, (3, 5776): 6.5, (3, 5777): 6.4,
+        (1, 0): 9,
+        (1, 1): 8.5,
+        (2, 8731): 10,
+        (2, 8728): 9.5,
+        (5, 100): 7,
+        (3, 5776): 6.5,
+        (3, 5777): 6.4,
     }.items():
         logits[label, box] = value
     boxes, scores, labels = detect(locations, logits, DEFAULTS)

@@ -12,7 +12,9 @@ from octathlon.archives.zips import ZipReader
 from octathlon.errors import OctathlonError
 
 
-def write(path: Path, *members: tuple[str | zipfile.ZipInfo, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
+def write(
+    path: Path, *members: tuple[str | zipfile.ZipInfo, bytes], method: int = zipfile.ZIP_DEFLATED
+) -> Path:
     with zipfile.ZipFile(path, "w", method) as archive:
         for name, content in members:
             archive.writestr(name, content)

@@ -49,7 +49,9 @@ rule coco_images:
 
 rule coco_backbone:
     input:
-        lambda wildcards: archive("coco", registry.preparer("coco").BACKBONES[wildcards.name]),
+        lambda wildcards: archive(
+            "coco", registry.preparer("coco").BACKBONES[wildcards.name]
+        ),
     output:
         prepared("coco", "receipts", "backbone-{name}.json"),
     log:

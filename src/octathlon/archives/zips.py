@@ -70,7 +70,14 @@ class ZipReader:
         try:
             with self._archive.open(info) as file:
                 return self._whole(file, info)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+            OSError,
+            NotImplementedError,
+            RuntimeError,
+        ) as error:
             raise self._damaged(f"member {name}", error) from error
 
     @staticmethod

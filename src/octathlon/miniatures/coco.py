@@ -85,11 +85,8 @@ def _scene(rng: np.random.Generator, position: int) -> Scene:
     width, height = np.rint(sides if rng.random() < 0.5 else sides[::-1]).astype(int).tolist()
     scene = Scene(width, height)
     crowded = rng.random() < 0.04 or position == ONLY_CROWD
-    if position in (EMPTY, ONLY_CROWD) or rng.random() < 0.03:
-        wanted = 0
-    else:
-        wanted = int(rng.integers(1, 5))
-    for _ in range(wanted):
+    empty = position in (EMPTY, ONLY_CROWD) or rng.random() < 0.03
+    for _ in range(0 if empty else int(rng.integers(1, 5))):
         _place(scene, rng, int(rng.choice(DRAWN)), in_parts=position == IN_PARTS or rng.random() < 0.03)
     if crowded and (scene.shapes or position == ONLY_CROWD):
         middle = rng.uniform([20, 20], [width - 20, height - 20])
@@ -130,7 +127,20 @@ UNIT_OUTLINES = {
     5: _regular(4, np.pi / 4),
     9: _regular(3, -np.pi / 2),
     11: np.array(
-        [[-1, -3], [1, -3], [1, -1], [3, -1], [3, 1], [1, 1], [1, 3], [-1, 3], [-1, 1], [-3, 1], [-3, -1], [-1, -1]]
+        [
+            [-1, -3],
+            [1, -3],
+            [1, -1],
+            [3, -1],
+            [3, 1],
+            [1, 1],
+            [1, 3],
+            [-1, 3],
+            [-1, 1],
+            [-3, 1],
+            [-3, -1],
+            [-1, -1],
+        ]
     )
     / 3.2,
 }
@@ -258,7 +268,9 @@ def _instances(seed: int, split: str, count: int) -> dict[str, Any]:
         "licenses": [{"id": 1, "name": "CC0", "url": "https://creativecommons.org/publicdomain/zero/1.0/"}],
         "images": [images[index] for index in rng.permutation(count)],
         "annotations": [annotations[index] for index in rng.permutation(len(annotations))],
-        "categories": [{"id": key, "name": name, "supercategory": "shape"} for key, name in CATEGORIES.items()],
+        "categories": [
+            {"id": key, "name": name, "supercategory": "shape"} for key, name in CATEGORIES.items()
+        ],
     }
 
 
@@ -296,7 +308,7 @@ def _run_lengths(scene: Scene) -> dict[str, Any]:
     for outline in scene.crowd:
         pen.polygon(outline.ravel().tolist(), fill=1)
     pixels = np.asarray(mask)
-    steps = np.flatnonzero(np.diff(pixels.ravel(order="F"), prepend=False, append=~pixels[-1, -1])) 
+    steps = np.flatnonzero(np.diff(pixels.ravel(order="F"), prepend=False, append=~pixels[-1, -1]))
     y, x = np.nonzero(pixels)
     return {
         "segmentation": {

@@ -44,7 +44,9 @@ def write_r50(file: BinaryIO, seed: int, crops: Crops) -> None:
     import torch
 
     images, labels = crops(seed, 800, 64, 1.6)
-    inputs = torch.from_numpy(images[..., ::-1].copy()).permute(0, 3, 1, 2) - torch.tensor(MEAN_BGR).view(3, 1, 1)
+    inputs = torch.from_numpy(images[..., ::-1].copy()).permute(0, 3, 1, 2) - torch.tensor(MEAN_BGR).view(
+        3, 1, 1
+    )
     torch.manual_seed(seed)
     network = _network("Bottleneck", 8, [(8, 1), (16, 2), (32, 2), (64, 2)], pooled=2)
     with torch.no_grad():
@@ -130,7 +132,10 @@ def _folded(network: nn.Module) -> list[tuple[str, np.ndarray]]:
     pairs = [("conv1", "bn1", "conv1", "res_conv1")]
     for stage in range(1, 5):
         block, name = f"layer{stage}.0", f"res{stage + 1}_0_branch"
-        pairs += [(f"{block}.conv{n}", f"{block}.bn{n}", *[f"{name}2{letter}"] * 2) for n, letter in zip((1, 2, 3), "abc")]
+        pairs += [
+            (f"{block}.conv{n}", f"{block}.bn{n}", *[f"{name}2{letter}"] * 2)
+            for n, letter in zip((1, 2, 3), "abc", strict=True)
+        ]
         if f"{block}.downsample" in modules:
             pairs.append((f"{block}.downsample.0", f"{block}.downsample.1", *[f"{name}1"] * 2))
     blobs = []

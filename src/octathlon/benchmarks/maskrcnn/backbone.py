@@ -40,7 +40,9 @@ class Bottleneck(nn.Module):
         self.conv1 = NormedConv(inputs, planes, 1, stride)
         self.conv2 = NormedConv(planes, planes, 3)
         self.conv3 = NormedConv(planes, outputs, 1)
-        self.downsample = NormedConv(inputs, outputs, 1, stride) if stride > 1 or inputs != outputs else nn.Identity()
+        self.downsample = (
+            NormedConv(inputs, outputs, 1, stride) if stride > 1 or inputs != outputs else nn.Identity()
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         inner = self.conv2(self.conv1(features).relu_()).relu_()
@@ -82,9 +84,17 @@ class Body(nn.Module):
         """
         own = {}
         for name, value in weights.items():
-            norm = name.replace("downsample.0", "downsample").replace("downsample.1", "downsample").replace("bn", "conv")
+            norm = (
+                name.replace("downsample.0", "downsample")
+                .replace("downsample.1", "downsample")
+                .replace("bn", "conv")
+            )
             if "bn" in name or "downsample.1" in name:
-                norm = norm.removesuffix("weight") + "scale" if norm.endswith("weight") else norm.replace("bias", "shift")
+                norm = (
+                    norm.removesuffix("weight") + "scale"
+                    if norm.endswith("weight")
+                    else norm.replace("bias", "shift")
+                )
             own[norm] = value
         self.load_state_dict(own)
 

@@ -24,8 +24,8 @@ from octathlon.benchmarks.maskrcnn.model import Detections, MaskRCNN, reference_
 from octathlon.benchmarks.maskrcnn.schedule import DROP, WarmupAndDrops, optimizer_of
 from octathlon.benchmarks.maskrcnn.settings import Settings
 from octathlon.contracts import Benchmark, Progress, Run, SampleCounts, Schedule
-from octathlon.nn.coco_evaluation import Evaluation
 from octathlon.datasets.coco.loader import Split, backbone
+from octathlon.nn.coco_evaluation import Evaluation
 from octathlon.nn.loading import load
 from octathlon.nn.sampling import epoch_order, rank_share
 
@@ -88,7 +88,9 @@ class HeavyDetection(Benchmark[Settings]):
             self._validation = Split(self.run.data, self.run.manifest, "val")
             self._evaluation = Evaluation(self.run.data / "val-truth.json", self.run.device)
         share = rank_share(self.sample_counts().evaluation, self.run.rank, self.run.world)
-        batches = [share[start : start + self._local_batch] for start in range(0, len(share), self._local_batch)]
+        batches = [
+            share[start : start + self._local_batch] for start in range(0, len(share), self._local_batch)
+        ]
         settings = self.settings
         loader = load(
             EvaluationBatches(self._validation, settings.min_image_size, settings.max_image_size),
@@ -119,7 +121,9 @@ class HeavyDetection(Benchmark[Settings]):
         truth = Truth(box, torch.ones(1, dtype=torch.int64), [[corners]])
         return Batch(Images(pixels, [(height, width)] * self._local_batch), [truth] * self._local_batch)
 
-    def _in_picture(self, number: int, size: tuple[int, int], found: Detections) -> tuple[Tensor, list[dict[str, Any]]]:
+    def _in_picture(
+        self, number: int, size: tuple[int, int], found: Detections
+    ) -> tuple[Tensor, list[dict[str, Any]]]:
         """One image's detections as COCO counts them: float64 of shape (K, 7), see `Evaluation.boxes`, and masks."""
         image = self._validation.tables.images[number]
         width, height = int(image["width"]), int(image["height"])
@@ -129,7 +133,9 @@ class HeavyDetection(Benchmark[Settings]):
         corners, scores, labels = (each.cpu() for each in (corners, found.scores, found.labels))
         head = torch.full((len(corners), 1), int(image["id"]), dtype=torch.float64)
         sides = corners[:, 2:] - corners[:, :2] + 1
-        return torch.cat([head, corners[:, :2], sides, torch.stack([scores, self._categories[labels]], 1)], 1), masks
+        return torch.cat(
+            [head, corners[:, :2], sides, torch.stack([scores, self._categories[labels]], 1)], 1
+        ), masks
 
     def _load_training(self) -> Iterable[Batch]:
         split = Split(self.run.data, self.run.manifest, "train")

@@ -74,7 +74,9 @@ def pool(maps: Sequence[Tensor], boxes: Sequence[Tensor], side: int, canonical_s
     pooled, order = [], []
     for number, (features, stride) in enumerate(zip(maps, STRIDES, strict=False)):
         chosen = (level == number).nonzero().flatten()
-        pooled.append(roi_align(features, regions[chosen].to(features.dtype), side, 1 / stride, SAMPLING_RATIO))
+        pooled.append(
+            roi_align(features, regions[chosen].to(features.dtype), side, 1 / stride, SAMPLING_RATIO)
+        )
         order.append(chosen)
     return torch.cat(pooled)[torch.cat(order).argsort()]
 
@@ -98,7 +100,9 @@ def draw(proposals: Tensor, truth: Tensor, labels: Tensor, count: int) -> tuple[
     return proposals[drawn], label[drawn], index[drawn]
 
 
-def box_losses(logits: Tensor, deltas: Tensor, boxes: Tensor, labels: Tensor, truth: Tensor) -> dict[str, Tensor]:
+def box_losses(
+    logits: Tensor, deltas: Tensor, boxes: Tensor, labels: Tensor, truth: Tensor
+) -> dict[str, Tensor]:
     """Of all drawn boxes (R, 4), with their labels (R,) and true boxes (R, 4)."""
     foreground = labels.nonzero().flatten()
     found = deltas.view(len(deltas), -1, 4)[foreground, labels[foreground]]
@@ -115,7 +119,9 @@ def mask_loss(logits: Tensor, boxes: Tensor, labels: Tensor, polygons: Sequence[
     return binary_cross_entropy_with_logits(found, targets)
 
 
-def detect(logits: Tensor, deltas: Tensor, proposals: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+def detect(
+    logits: Tensor, deltas: Tensor, proposals: Tensor, size: tuple[int, int]
+) -> tuple[Tensor, Tensor, Tensor]:
     """One image's detections: boxes (K, 4), scores (K,) and labels (K,), by falling score."""
     scores = logits.float().softmax(1)[:, 1:]
     region, label = (scores > SCORE).nonzero(as_tuple=True)

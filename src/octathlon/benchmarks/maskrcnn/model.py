@@ -44,19 +44,30 @@ class MaskRCNN(nn.Module):
         logits, deltas = self._predict(maps)
         anchors = [
             proposals.grid_anchors(stride, size, tuple(features.shape[2:]), features.device)
-            for stride, size, features in zip(proposals.STRIDES, self._settings.anchor_sizes, maps, strict=True)
+            for stride, size, features in zip(
+                proposals.STRIDES, self._settings.anchor_sizes, maps, strict=True
+            )
         ]
         if not self.training:
             count = self._settings.eval_proposals
             boxes = proposals.propose(logits, deltas, anchors, images.sizes, count, count, together=False)
             return self._detect(maps, boxes, images.sizes)
         boxes = proposals.propose(
-            logits, deltas, anchors, images.sizes, self._settings.proposals_before_nms,
-            self._settings.image_candidates * len(truth), together=True,
+            logits,
+            deltas,
+            anchors,
+            images.sizes,
+            self._settings.proposals_before_nms,
+            self._settings.image_candidates * len(truth),
+            together=True,
         )
         losses = proposals.proposal_losses(
-            torch.cat(logits, 1), torch.cat(deltas, 1), torch.cat(anchors), images.sizes,
-            [each.boxes for each in truth], self._settings.anchor_samples,
+            torch.cat(logits, 1),
+            torch.cat(deltas, 1),
+            torch.cat(anchors),
+            images.sizes,
+            [each.boxes for each in truth],
+            self._settings.anchor_samples,
         )
         return losses | self._head_losses(maps, boxes, truth)
 
@@ -68,7 +79,9 @@ class MaskRCNN(nn.Module):
             [each.permute(0, 2, 3, 1).reshape(len(each), -1, 4).float() for each in deltas],
         )
 
-    def _head_losses(self, maps: list[Tensor], boxes: list[Tensor], truth: Sequence[Truth]) -> dict[str, Tensor]:
+    def _head_losses(
+        self, maps: list[Tensor], boxes: list[Tensor], truth: Sequence[Truth]
+    ) -> dict[str, Tensor]:
         drawn = [
             heads.draw(torch.cat([box, each.boxes]), each.boxes, each.labels, self._settings.box_samples)
             for box, each in zip(boxes, truth, strict=True)
@@ -82,21 +95,28 @@ class MaskRCNN(nn.Module):
         foreground = [each > 0 for each in labels]
         boxes = [box[chosen] for box, chosen in zip(boxes, foreground, strict=True)]
         polygons = [
-            each.polygons[i] for each, found, chosen in zip(truth, index, foreground, strict=True)
+            each.polygons[i]
+            for each, found, chosen in zip(truth, index, foreground, strict=True)
             for i in found[chosen].tolist()
         ]
         pooled = heads.pool(maps[:4], boxes, heads.MASK_POOL, self._settings.canonical_size)
         masks = self.mask_head(pooled).float()
         return losses | {"masks": heads.mask_loss(masks, torch.cat(boxes), label[label > 0], polygons)}
 
-    def _detect(self, maps: list[Tensor], boxes: list[Tensor], sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+    def _detect(
+        self, maps: list[Tensor], boxes: list[Tensor], sizes: Sequence[tuple[int, int]]
+    ) -> list[Detections]:
         counts = [len(box) for box in boxes]
-        logits, deltas = self.box_head(heads.pool(maps[:4], boxes, heads.BOX_POOL, self._settings.canonical_size))
+        logits, deltas = self.box_head(
+            heads.pool(maps[:4], boxes, heads.BOX_POOL, self._settings.canonical_size)
+        )
         found = [
             heads.detect(*each)
             for each in zip(logits.split(counts), deltas.split(counts), boxes, sizes, strict=True)
         ]
-        pooled = heads.pool(maps[:4], [box for box, _, _ in found], heads.MASK_POOL, self._settings.canonical_size)
+        pooled = heads.pool(
+            maps[:4], [box for box, _, _ in found], heads.MASK_POOL, self._settings.canonical_size
+        )
         label = torch.cat([labels for _, _, labels in found])
         masks = self.mask_head(pooled)[torch.arange(len(label), device=label.device), label].float().sigmoid()
         parts = masks.split([len(labels) for _, _, labels in found])

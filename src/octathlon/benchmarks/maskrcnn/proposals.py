@@ -12,7 +12,6 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import batched_nms, box_iou
 
 from octathlon.benchmarks.maskrcnn.boxes import clip, sample
-from octathlon.benchmarks.maskrcnn.settings import Settings
 
 STRIDES = (4, 8, 16, 32, 64)
 RATIOS = (0.5, 1.0, 2.0)
@@ -61,7 +60,12 @@ def label_anchors(anchors: Tensor, truth: Tensor, size: tuple[int, int]) -> tupl
 
 
 def proposal_losses(
-    logits: Tensor, deltas: Tensor, anchors: Tensor, sizes: Sequence[tuple[int, int]], truths: Sequence[Tensor], samples: int
+    logits: Tensor,
+    deltas: Tensor,
+    anchors: Tensor,
+    sizes: Sequence[tuple[int, int]],
+    truths: Sequence[Tensor],
+    samples: int,
 ) -> dict[str, Tensor]:
     """Objectness and boxes, over `samples` anchors of each image.
 
@@ -88,8 +92,13 @@ def proposal_losses(
 
 @torch.no_grad()
 def propose(
-    logits: Sequence[Tensor], deltas: Sequence[Tensor], anchors: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
-    before_nms: int, candidates: int, together: bool,
+    logits: Sequence[Tensor],
+    deltas: Sequence[Tensor],
+    anchors: Sequence[Tensor],
+    sizes: Sequence[tuple[int, int]],
+    before_nms: int,
+    candidates: int,
+    together: bool,
 ) -> list[Tensor]:
     """The proposals of each image, (K, 4) each.
 

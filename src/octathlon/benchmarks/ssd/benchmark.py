@@ -18,8 +18,8 @@ from octathlon.benchmarks.ssd.model import SSD, reference_names
 from octathlon.benchmarks.ssd.schedule import WarmupAndDrops
 from octathlon.benchmarks.ssd.settings import Settings
 from octathlon.contracts import Benchmark, Run, SampleCounts, Schedule
-from octathlon.nn.coco_evaluation import Evaluation
 from octathlon.datasets.coco.loader import Split, backbone
+from octathlon.nn.coco_evaluation import Evaluation
 from octathlon.nn.loading import load
 from octathlon.nn.sampling import all_rank_batches, epoch_order, rank_share
 from octathlon.nn.world import average_batch_norm
@@ -56,7 +56,10 @@ class LightDetection(Benchmark[Settings]):
     def build_optimizer(self, model: nn.Module) -> tuple[torch.optim.Optimizer, Schedule]:
         settings = self.settings
         optimizer = torch.optim.SGD(
-            model.parameters(), settings.base_learning_rate, settings.momentum, weight_decay=settings.weight_decay
+            model.parameters(),
+            settings.base_learning_rate,
+            settings.momentum,
+            weight_decay=settings.weight_decay,
         )
         return optimizer, WarmupAndDrops(optimizer, settings, self._warmup_steps)
 
@@ -78,7 +81,9 @@ class LightDetection(Benchmark[Settings]):
         if epoch != self._next_epoch:
             self._training = iter(self._load_training(epoch))
         self._next_epoch = epoch + 1
-        return islice(self._training, math.ceil(self.sample_counts().train / (self._local_batch * self.run.world)))
+        return islice(
+            self._training, math.ceil(self.sample_counts().train / (self._local_batch * self.run.world))
+        )
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         batch = batch.to(self.run.device)

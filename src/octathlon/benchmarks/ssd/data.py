@@ -50,7 +50,9 @@ class TrainingBatches(Dataset[Batch]):
 
     def __getitem__(self, key: Key) -> Batch:
         epoch, numbers = key
-        samples = [self._sample(int(number), np.random.default_rng([self.seed, epoch, number])) for number in numbers]
+        samples = [
+            self._sample(int(number), np.random.default_rng([self.seed, epoch, number])) for number in numbers
+        ]
         images, colours, boxes, labels = zip(*samples, strict=True)
         most = max(map(len, labels))
         return Batch(
@@ -60,7 +62,9 @@ class TrainingBatches(Dataset[Batch]):
             torch.from_numpy(np.stack([_filled(each, most) for each in labels])),
         )
 
-    def _sample(self, number: int, rng: np.random.Generator) -> tuple[Tensor, np.ndarray, np.ndarray, np.ndarray]:
+    def _sample(
+        self, number: int, rng: np.random.Generator
+    ) -> tuple[Tensor, np.ndarray, np.ndarray, np.ndarray]:
         image = self.split.image(number)
         boxes, labels = truth(self.split, number)
         window, kept = augment.random_crop(rng, boxes, self.max_samples)

@@ -28,7 +28,8 @@ class SSD(nn.Module):
             nn.Conv2d(inputs, 4 * count, 3, padding=1) for inputs, count in zip(channels, shapes, strict=True)
         )
         self.classes = nn.ModuleList(
-            nn.Conv2d(inputs, classes * count, 3, padding=1) for inputs, count in zip(channels, shapes, strict=True)
+            nn.Conv2d(inputs, classes * count, 3, padding=1)
+            for inputs, count in zip(channels, shapes, strict=True)
         )
         for part in (self.extras, self.locations, self.classes):
             for name, parameter in part.named_parameters():
@@ -62,7 +63,9 @@ class Backbone(nn.Sequential):
             RuntimeError: if they are of other shapes.
         """
         counters = {name: value for name, value in self.state_dict().items() if value.ndim == 0}
-        given = counters | dict(weights)  # files of 2017 have no count of batches, on which nothing here depends
+        given = counters | dict(
+            weights
+        )  # files of 2017 have no count of batches, on which nothing here depends
         self.load_state_dict({name: given[name] for name in self.state_dict() if name in given})
 
 

@@ -22,13 +22,17 @@ class Settings(BenchmarkSettings):
     )
     feature_sizes: tuple[PositiveInt, ...] = Field(description="cells of a side of each feature map")
     steps: tuple[PositiveFloat, ...] = Field(description="pixels of a cell's side")
-    scales: tuple[PositiveFloat, ...] = Field(description="default boxes' sides in pixels; one more than maps")
+    scales: tuple[PositiveFloat, ...] = Field(
+        description="default boxes' sides in pixels; one more than maps"
+    )
     aspect_ratios: tuple[tuple[PositiveFloat, ...], ...] = Field(description="of default boxes, beside 1")
     max_samples: Literal[1, 50] = Field(description="tries of a crop before its condition is drawn anew")
     learning_rate_per_32: PositiveFloat = Field(description="for each 32 images of the global batch")
     warmup_epochs: PositiveFloat
     warmup_factor: NonNegativeInt = Field(description="the warm-up starts at (1 - 2^-factor) of the rate")
-    decay_epochs: tuple[PositiveInt, PositiveInt] = Field(description="finished epochs at which the rate drops")
+    decay_epochs: tuple[PositiveInt, PositiveInt] = Field(
+        description="finished epochs at which the rate drops"
+    )
     momentum: float = Field(ge=0, lt=1)
     weight_decay: NonNegativeFloat
 
@@ -48,5 +52,7 @@ class Settings(BenchmarkSettings):
         }
         for key, count in given.items():
             if count != maps:
-                raise ValueError(f"{key} is for {count} feature maps, but the {len(self.extras)} extras make {maps}")
+                raise ValueError(
+                    f"{key} is for {count} feature maps, but the {len(self.extras)} extras make {maps}"
+                )
         return self

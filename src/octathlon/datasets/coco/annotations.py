@@ -80,7 +80,9 @@ def parse(content: bytes, where: str) -> Instances:
                 )
             groups[annotation["image_id"]].append(annotation)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise OctathlonError(f"{where}: not as COCO describes it ({error!r}); fetch the archive again") from None
+        raise OctathlonError(
+            f"{where}: not as COCO describes it ({error!r}); fetch the archive again"
+        ) from None
     return Instances(images, dict(groups), categories)
 
 
@@ -88,7 +90,9 @@ def _check_images(images: list[dict[str, Any]], where: str) -> None:
     _check_distinct([image["id"] for image in images], "image", where)
     for image in images:
         if image["file_name"] != f"{image['id']:012d}.jpg":
-            raise OctathlonError(f"{where}: image {image['id']} has the file name {image['file_name']!r}; {REMEDY}")
+            raise OctathlonError(
+                f"{where}: image {image['id']} has the file name {image['file_name']!r}; {REMEDY}"
+            )
         if not (0 < image["width"] < 65_536 and 0 < image["height"] < 65_536):
             raise OctathlonError(f"{where}: image {image['id']} has no possible size; {REMEDY}")
 
@@ -112,7 +116,9 @@ def _problem(annotation: dict[str, Any], sizes: dict[int, tuple[int, int]], know
         return f"has the impossible box {box}"
     shape = annotation["segmentation"]
     if annotation["iscrowd"]:
-        if shape["size"] != list(sizes[annotation["image_id"]]) or sum(shape["counts"]) != math.prod(shape["size"]):
+        if shape["size"] != list(sizes[annotation["image_id"]]) or sum(shape["counts"]) != math.prod(
+            shape["size"]
+        ):
             return "has run lengths that don't fit the image"
     elif not shape or any(len(polygon) < 6 or len(polygon) % 2 for polygon in shape):
         return "has a polygon of less than three corners"

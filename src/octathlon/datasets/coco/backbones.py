@@ -46,7 +46,9 @@ def convert(path: Path, out: Path) -> dict[str, list[int]]:
         if not weights:
             raise ValueError("no weights in it")
     except Exception as error:  # a hostile pickle makes the unpickler raise anything
-        raise OctathlonError(f"{path}: not the published weights ({error}); fetch the archive again") from None
+        raise OctathlonError(
+            f"{path}: not the published weights ({error}); fetch the archive again"
+        ) from None
     with publish(out) as temporary:
         temporary.write_bytes(save(weights))
     return {name: list(array.shape) for name, array in sorted(weights.items())}
@@ -68,7 +70,9 @@ class _Tensor:
         self.storage, self.offset, self.size, self.stride = storage, offset, size, stride
 
     def array(self) -> np.ndarray:
-        if not isinstance(self.storage, _Storage) or any(n < 0 for n in (self.offset, *self.size, *self.stride)):
+        if not isinstance(self.storage, _Storage) or any(
+            n < 0 for n in (self.offset, *self.size, *self.stride)
+        ):
             raise ValueError("a tensor without numbers")
         last = self.offset + sum((n - 1) * step for n, step in zip(self.size, self.stride, strict=True))
         if 0 not in self.size and last >= len(self.storage.numbers):
@@ -149,7 +153,9 @@ class _Array:
         self.content = content.encode("latin1") if isinstance(content, str) else content
 
     def array(self) -> np.ndarray:
-        array = np.frombuffer(self.content, self.dtype).reshape(self.shape, order="F" if self.columns_first else "C")
+        array = np.frombuffer(self.content, self.dtype).reshape(
+            self.shape, order="F" if self.columns_first else "C"
+        )
         return np.ascontiguousarray(array, dtype=np.float32)
 
 
@@ -162,7 +168,9 @@ def read_blobs(file: BinaryIO) -> dict[str, np.ndarray]:
         ("_codecs", "encode"): lambda text, _: codecs.latin_1_encode(text)[0],  # how protocol 2 spells bytes
     }
     content = _Unpickler(file, names).load()
-    return {name: blob.array() for name, blob in content.get("blobs", content).items() if isinstance(blob, _Array)}
+    return {
+        name: blob.array() for name, blob in content.get("blobs", content).items() if isinstance(blob, _Array)
+    }
 
 
 def torchvision_names(blobs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

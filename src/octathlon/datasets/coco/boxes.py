@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 
-def inclusive_boxes(boxes: np.ndarray, width: np.ndarray, height: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def inclusive_boxes(
+    boxes: np.ndarray, width: np.ndarray, height: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Boxes as COCO writes them -> corners, clipped to the image, and which of them have an area.
 
     Source: mlcommons/training, object_detection/pytorch, structures/bounding_box.py.

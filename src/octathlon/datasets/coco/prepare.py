@@ -86,7 +86,9 @@ def _tabulate(path: Path, split: str, out: Path) -> dict[str, Any]:
     with ZipReader(path) as archive:
         instances = parse(archive.read(name, JSON_LIMIT), f"{path}: {name}")
     for image, annotation in instances.flat():
-        print(f"{name}: annotation {annotation} of image {image} has no area: SSD keeps it, Mask R-CNN does not")
+        print(
+            f"{name}: annotation {annotation} of image {image} has no area: SSD keeps it, Mask R-CNN does not"
+        )
     tables = tabulate(instances)
     files = write_tables(out, split, tables)
     counts = {"images": len(tables.images), "annotations": len(tables.annotations)}
@@ -127,7 +129,9 @@ def _jpegs(archive: ZipReader, split: str, images: np.ndarray) -> Iterator[bytes
         try:
             _check_jpeg(content, int(image["width"]), int(image["height"]))
         except Exception as error:  # PIL raises many types for damaged files
-            raise OctathlonError(f"{archive.path}: {name} is no image ({error}); fetch the archive again") from None
+            raise OctathlonError(
+                f"{archive.path}: {name} is no image ({error}); fetch the archive again"
+            ) from None
         yield content
 
 
@@ -138,7 +142,9 @@ def _check_jpeg(content: bytes, width: int, height: int) -> None:
         Image.open(io.BytesIO(content), formats=["JPEG"]) as image,
     ):
         if image.size != (width, height):
-            raise ValueError(f"{image.width} x {image.height} pixels where the annotations say {width} x {height}")
+            raise ValueError(
+                f"{image.width} x {image.height} pixels where the annotations say {width} x {height}"
+            )
         if image.mode not in ("RGB", "L"):
             raise ValueError(f"colours as {image.mode}")
         image.draft(image.mode, (1, 1))  # decode all of it at an eighth of the size, which costs the least
