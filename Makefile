@@ -43,3 +43,13 @@ lock:
 	{ echo "# Resolved from requirements.in for CPython 3.11 on Linux x86-64: \`make lock\` writes this file."; \
 	  $(VENV)/lock/bin/pip list --format freeze --exclude pip | LC_ALL=C sort --ignore-case; } > envs/requirements.lock
 	rm -r $(VENV)/lock
+	$(MAKE) envs/octathlon.yaml
+
+envs/octathlon.yaml: envs/requirements.lock
+	{ echo "# The pins of requirements.lock for \`snakemake --sdm conda\`: \`make lock\` writes this file."; \
+	  echo "channels: [conda-forge, nodefaults]"; \
+	  echo "dependencies:"; \
+	  echo "  - python=3.11"; \
+	  echo "  - pip"; \
+	  echo "  - pip:"; \
+	  grep --invert-match '^#' $< | sed 's/^/      - /'; } > $@

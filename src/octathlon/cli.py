@@ -128,11 +128,12 @@ def system(name: str, output: Path, fields: dict[str, Any], **facts: Any) -> Non
 @click.argument("scores", type=FILE)
 @click.option("--systems", type=FOLDER, help="The folder of system descriptions.")
 @click.option("--html", type=FILE, required=True)
-def report(scores: Path, systems: Path | None, html: Path) -> None:
+@click.option("--scale", type=click.Choice(["mini", "full"]), help="Of the runs; the scores do not say it.")
+def report(scores: Path, systems: Path | None, html: Path, scale: str | None) -> None:
     """Draw the page from SCORES (scores.json)."""
     from octathlon.report.page import write_page
 
-    write_page(scores, systems, html)
+    write_page(scores, systems, html, scale)
 
 
 for command in (score, compare, check, package):

@@ -12,9 +12,7 @@ from pydantic import BaseModel, BeforeValidator, Discriminator, Field, PositiveI
 from octathlon import registry
 from octathlon.errors import OctathlonError
 from octathlon.settings import BenchmarkSettings, DatasetSettings, Strict
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
-"""A name that becomes a folder."""
+from octathlon.systems import Name, System, Systems
 
 Names = Annotated[list[str] | None, BeforeValidator(lambda value: None if value == "all" else value)]
 """Some of the benchmarks; None for all."""
@@ -29,42 +27,6 @@ OPEN_MAPS = ("target", "miniature")
 """Settings whose keys no class declares: those of the scale's defaults are the known ones."""
 
 
-class System(Strict):
-    """One machine (or part of a cluster) that the benchmarks run on."""
-
-    nodes: PositiveInt = 1
-    processes_per_node: PositiveInt = 1
-    cores_per_node: PositiveInt = 1
-    accelerators_per_node: int = Field(0, ge=0)
-    memory_mb: PositiveInt = 3000
-    runtime_min: PositiveInt = 60
-    launcher: Literal["python", "torchrun", "srun"] = "python"
-    description: dict[str, Any] = {}
-
-    @property
-    def ranks(self) -> int:
-        """Training processes of one run."""
-        return self.nodes * self.processes_per_node
-
-    def launch(self) -> str:
-        """The command before `octathlon train`: nothing, or what starts one process per rank."""
-        if self.launcher == "torchrun":
-            return f"torchrun --standalone --nproc-per-node {self.processes_per_node} --no-python "
-        if self.launcher == "srun":
-            per_node = self.processes_per_node
-            return f"srun --nodes {self.nodes} --ntasks {self.ranks} --ntasks-per-node {per_node} "
-        return ""
-
-    def problems(self) -> Iterator[str]:
-        """What fits no launcher, in words."""
-        if self.launcher == "python" and self.ranks > 1:
-            yield "launcher: python starts one process; for several ranks choose torchrun or srun"
-        if self.launcher == "torchrun" and self.nodes > 1:
-            yield "launcher: torchrun serves one node here; for several nodes choose srun"
-        if self.processes_per_node > self.cores_per_node:
-            yield f"cores_per_node: {self.cores_per_node} cannot serve {self.processes_per_node} processes"
-
-
 class Keys(Strict):
     """The keys of `config.yaml`, before benchmarks and data sets are looked up; the file explains them."""
 
@@ -73,8 +35,9 @@ class Keys(Strict):
     runs: Runs | None = None
     seed: int = Field(1, ge=0, le=1 << 31)
     submitter: Name = "octathlon"
+    division: Literal["closed", "open"] | None = None
     status: Literal["cloud", "onprem", "preview", "research"] = "research"
-    systems: dict[Name, System] = Field({"local": System()}, min_length=1)
+    systems: Systems = {"local": System()}
     datasets: dict[str, dict[str, Any]] = {}
     overrides: dict[str, dict[str, Any]] = {}
     data: str = Field("data", min_length=1)
@@ -115,7 +78,11 @@ def load(raw: Mapping[str, Any]) -> Config:
     chosen = known if keys.benchmarks is None else list(dict.fromkeys(keys.benchmarks))
     errors += _unknown("benchmarks", chosen, known)
     errors += _unknown("runs", keys.runs if isinstance(keys.runs, dict) else (), known)
-    benchmarks = _resolve_all("benchmarks", chosen, keys.scale, "overrides", keys.overrides, errors)
+    if keys.division == "closed" and keys.scale != "full":
+        errors.append("division: closed demands the round's own values: set scale to full, or leave it open")
+    division = {"division": keys.division} if keys.division else {}
+    overrides = merge({name: division for name in chosen if name in known}, keys.overrides)
+    benchmarks = _resolve_all("benchmarks", chosen, keys.scale, "overrides", overrides, errors)
     needed = [dataset for name in benchmarks if (dataset := registry.dataset_of(name))]
     datasets = _resolve_all("datasets", needed, keys.scale, "datasets", keys.datasets, errors)
     errors += _indivisible(benchmarks, keys.systems)
@@ -182,15 +149,30 @@ def _indivisible(benchmarks: Mapping[str, BenchmarkSettings], systems: Mapping[s
 
 
 def _parse_keys(raw: Any, errors: list[str]) -> Keys:
-    """The top level; of a bad one the keys that are good, so that the other errors are found too."""
+    """The top level; of a bad one the good part, so that the other errors are found too."""
     if not isinstance(raw, Mapping):
         raise _complaint([f"a map of keys is expected, not {_shown(raw)}"])
     try:
         return Keys.model_validate(dict(raw))
     except ValidationError as error:
         errors += _sentences(Keys, raw, "", error)
-        wrong = {str(problem["loc"][0]) for problem in error.errors()}
-        return Keys.model_validate({key: value for key, value in raw.items() if str(key) not in wrong})
+        wrong = {tuple(_location(raw, problem["loc"])[:2]) for problem in error.errors()}
+        return Keys.model_validate(_without(raw, wrong))
+
+
+def _without(raw: Mapping[Any, Any], wrong: set[tuple[str, ...]]) -> dict[str, Any]:
+    """`raw` without the entries at `wrong`, which are paths of one or two keys, and without any that has no name."""
+    good = {}
+    for key, value in raw.items():
+        if isinstance(value, Mapping):
+            named = {inner: entry for inner, entry in value.items() if isinstance(inner, str)}
+            value = {inner: entry for inner, entry in named.items() if (key, inner) not in wrong}
+            usable = bool(value)
+        else:
+            usable = not any(path[:1] == (key,) for path in wrong)
+        if isinstance(key, str) and (key,) not in wrong and usable:
+            good[key] = value
+    return good
 
 
 def _parse(model: type[BaseModel], values: Mapping[str, Any], where: str, errors: list[str]) -> Any:

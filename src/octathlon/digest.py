@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -80,13 +81,21 @@ def _tree(name: str) -> ast.Module:
 @cache
 def _imports(name: str) -> tuple[str, ...]:
     found: set[str] = set()
-    for node in ast.walk(_tree(name)):
+    for node in _running(_tree(name)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
             found.add(node.module)
     return tuple(sorted(module for module in found if module.split(".")[0] == PACKAGE and _path(module)))
+
+
+def _running(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes below, but none of `if TYPE_CHECKING`: what is imported there never runs."""
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield child
+            yield from _running(child)
 
 
 @cache

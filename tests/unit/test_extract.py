@@ -70,9 +70,9 @@ def test_the_index_of_a_large_tar_reads_headers_only(tmp_path: Path) -> None:
             file.write(info.tobuf())
             file.seek(1 << 30, io.SEEK_CUR)
         file.write(bytes(1024))
-    code = (
+    code = (  # not getrusage: it gives the parent's peak, if that is larger
         "import re, sys; from pathlib import Path; from octathlon.archives.extract import index_tar;"
-        "offset = index_tar(Path(sys.argv[1]))[-1].offset;"  # not getrusage: its peak is the parent's, if larger
+        "offset = index_tar(Path(sys.argv[1]))[-1].offset;"
         "print(offset, re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])"
     )
     output = subprocess.run(

@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
+from scipy.special import stdtrit
 
 from octathlon.scoring import rcp
 
@@ -71,6 +72,11 @@ def test_published_reference_points(row):
     for column, value in found.items():
         digits = len(row[column].partition(".")[2])
         assert value == pytest.approx(float(row[column]), abs=0.5000001 * 10**-digits), column
+
+
+@pytest.mark.parametrize("freedom", range(1, 120))
+def test_the_quantile_of_students_t_is_scipys(freedom):
+    assert rcp.student_quantile(freedom) == pytest.approx(stdtrit(freedom, 0.95), rel=1e-12)
 
 
 def test_all_reference_points_are_the_official_ones():

@@ -1,9 +1,10 @@
 """`octathlon score` and `octathlon compare` on the command line."""
 
-import io
 import json
+import os
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 from click.testing import CliRunner
@@ -54,6 +55,24 @@ def test_score_says_why_there_is_no_number_and_what_it_skipped(tree):
     assert "28.500" in run(score, tree, "--runs", 4).stdout
 
 
+def test_the_number_of_runs_is_chosen_for_all_or_for_each_benchmark(tree):
+    write_folder(tree / "Us/results/box/unet3d", [9, 7, 8], benchmark="unet3d", quality=[0.95])
+    (tree / "Us/results/box/resnet/result_0.txt").unlink()
+    by_name = run(score, tree, "--runs", "resnet=4", "--runs", "unet3d=3").stdout
+    assert "28.500" in by_name
+    assert "8.000" in by_name
+    mixed = run(score, tree, "--runs", "3", "--runs", "resnet=5").stdout
+    assert "4 of 5 runs" in mixed
+    assert "8.000" in mixed
+
+
+@pytest.mark.parametrize("words", ["resnt=5", "resnet=", "resnet=0", "-1", "resnet=5.0", "five", "=5=", ""])
+def test_a_wrong_number_of_runs_is_named(tree, words):
+    result = run(score, tree, "--runs", words)
+    assert result.exit_code == 2
+    assert "Invalid value for '--runs'" in result.stderr
+
+
 def test_an_output_cannot_take_the_place_of_a_log(tree):
     log = tree / "Us/results/box/resnet/result_0.txt"
     before = log.read_text()
@@ -67,15 +86,27 @@ def test_a_wrong_round_is_one_sentence(tree):
         run(score, tree, "--round", "v7")
 
 
-def test_on_a_terminal_the_table_is_drawn(tree):
-    from rich.console import Console
+def screen_of(screen):
+    """What was printed on a terminal, until it is closed."""
+    with suppress(OSError), open(screen, "rb", buffering=0) as file:  # noqa: PTH123 (a descriptor)
+        while chunk := file.read(1 << 16):
+            yield chunk
 
-    from octathlon.scoring.entries import score_paths
-    from octathlon.scoring.tables import to_rich
 
-    console = Console(width=120, record=True, file=io.StringIO())
-    console.print(to_rich(score_paths([tree])[0]))
-    assert "29.000" in console.export_text()
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [("score", "29.000"), ("compare", "29.000 (Us, 0)"), ("check", "systems.missing")],
+)
+def test_on_a_terminal_a_table_is_drawn(tree, command, words):
+    code = f"from octathlon.cli import main; import sys; sys.argv = ['octathlon', '{command}', sys.argv[1]]; main()"
+    screen, terminal = os.openpty()
+    environment = os.environ | {"COLUMNS": "200", "TERM": "xterm"}
+    process = subprocess.Popen([sys.executable, "-c", code, str(tree)], stdout=terminal, env=environment)
+    os.close(terminal)
+    shown = b"".join(screen_of(screen)).decode()
+    process.wait()
+    assert words in shown
+    assert any(line in shown for line in "─━")
 
 
 def test_scoring_starts_without_heavy_libraries(tree):

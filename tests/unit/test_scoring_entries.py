@@ -9,8 +9,9 @@ import pytest
 from training_logs import line, write_folder, write_log
 
 from octathlon.errors import OctathlonError
-from octathlon.scoring.entries import read_logs, score_paths
+from octathlon.scoring.entries import score_paths
 from octathlon.scoring.olympic import EVERY
+from octathlon.scoring.runs import read_logs
 from octathlon.scoring.tables import COLUMNS, to_csv, to_json, to_markdown
 
 SYSTEM = {
@@ -71,6 +72,15 @@ def test_the_logs_of_a_folder_give_the_same_entry(tree):
     assert to_csv([score(*logs)]) == to_csv([score(tree)])
 
 
+def test_logs_that_are_not_given_do_not_count(tree):
+    """Runs left over from an earlier configuration, beside those that are wanted."""
+    logs = sorted((tree / "Us/results/box/resnet").iterdir())
+    before = to_csv([score(tree)])
+    write_log(tree / "Us/results/box/resnet/result_7.txt", minutes=1, start=9e5)
+    assert to_csv([score(*logs)]) == before
+    assert to_csv([score(tree)]) != before
+
+
 def test_loose_logs_are_named_by_what_they_say(tmp_path):
     entry = score(write_folder(tmp_path / "anywhere", [30, 29, 31, 28, 27]))
     assert (entry.org, entry.system, entry.benchmark, entry.score.minutes) == ("Us", "box", "resnet", 29)
@@ -113,6 +123,48 @@ def test_an_open_result_quotes_the_geometric_mean_of_its_final_qualities(tree):
     assert entry.quality == pytest.approx((0.1 * 0.2 * 0.4 * 0.2 * 0.1) ** 0.2)
     assert entry.score.minutes == 30
     assert to_json([entry])["entries"][0]["target"] == {}
+
+
+TARGETS = (
+    {"accuracy": {"at_least": 0.9}},
+    {"wer": {"at_most": 0.058}},
+    {"BBOX": {"at_least": 0.1}, "SEGM": {"at_least": 0.2}},
+)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_an_open_result_tells_the_target_that_its_runs_log(tmp_path, target):
+    folder = open_folder(tmp_path, target)
+    (entry,) = to_json([score(folder)])["entries"]
+    assert entry["target"] == target
+    assert entry["higher_is_better"] is ("wer" not in target)
+    assert entry["score_minutes"] == 29
+
+
+@pytest.mark.parametrize(
+    "target", [None, 7, {}, {"accuracy": 0.9}, {"accuracy": {"over": 1}}, {"a": {"above": "x"}}]
+)
+def test_a_logged_target_that_makes_no_sense_is_none(tmp_path, target):
+    (entry,) = to_json([score(open_folder(tmp_path, target))])["entries"]
+    assert (entry["target"], entry["score_minutes"]) == ({}, 29)
+
+
+def test_a_closed_results_target_is_the_rounds_whatever_its_logs_say(tree):
+    add_target(tree / "Us/results/box/resnet", {"accuracy": {"at_least": 0.1}})
+    assert to_json([score(tree)])["entries"][0]["target"]["accuracy"]["at_least"] == 0.759
+
+
+def open_folder(tmp_path, target):
+    folder = write_folder(tmp_path / "Us/results/box/resnet", [30, 29, -3, 28, 27])
+    for log in folder.iterdir():
+        log.write_text(log.read_text().replace('"closed"', '"open"'))
+    add_target(folder, target)
+    return folder
+
+
+def add_target(folder, target):
+    for log in folder.iterdir():
+        log.write_text(line("quality_target", 0, target) + "\n" + log.read_text())
 
 
 @pytest.mark.parametrize(
@@ -177,6 +229,21 @@ def test_rcp_is_a_flag_with_its_numbers_and_no_filter(tmp_path):
     assert entry.score.minutes == 7
     assert len(entry.flags) == 1
     assert entry.flags[0].startswith("RCP fail: converges too fast: mean 45, minimum 50")
+
+
+def test_the_epochs_of_the_rcp_test_have_three_decimals(tmp_path):
+    """dlrm at batch 71680: the reference takes exactly 2 (RCPs 1.1.0), and published logs say 1.99988."""
+    for epoch, flags in ((1.99988, 0), (1.999, 1)):
+        folder = write_folder(
+            tmp_path / f"{epoch}/results/s/dlrm",
+            [9, 8, 7, 6, 5],
+            benchmark="dlrm",
+            quality=[0.81],
+            global_batch_size=71680,
+        )
+        for log in folder.iterdir():
+            log.write_text(log.read_text().replace('"epoch_num": 1', f'"epoch_num": {epoch}'))
+        assert len(score(folder).flags) == flags
 
 
 def test_any_number_of_processes_reads_the_same(tree):

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from training_logs import BEGIN, line, log_lines
 
 from octathlon.errors import OctathlonError
-from octathlon.scoring.logs import BLOCK, UNSTATED, read_events
+from octathlon.scoring.lines import BLOCK
+from octathlon.scoring.logs import DEEPEST, UNSTATED, read_events
 from octathlon.scoring.runs import read_log
 
 
@@ -204,3 +205,26 @@ def test_the_search_over_bytes_finds_what_the_full_reading_finds(tmp_path_factor
     wanted = KEYS[:3]
     full = [event for event in read_events(path) if event.key in wanted]
     assert list(read_events(path, wanted)) == full
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        ':::MLLOG {{"time_ms": 1, "key": "seed", "value": {}, "metadata": {{}}}}',
+        ':::MLL 1.0 seed: {{"value": {}, "metadata": {{}}}}',
+    ],
+)
+def test_an_event_that_is_nested_too_deep_to_be_printed_is_none(tmp_path, form):
+    bad = []
+
+    def nested(levels):
+        return events(tmp_path, form.format("[" * levels + "]" * levels), report=bad.append)
+
+    assert len(nested(DEEPEST)) == 1
+    assert nested(DEEPEST + 1) == nested(900) == nested(5000) == []
+    assert [line.reason for line in bad[:2]] == ["nested deeper than 100 levels"] * 2
+
+
+def test_many_lists_beside_each_other_are_not_deep(tmp_path):
+    text = ':::MLLOG {"time_ms": 1, "key": "k", "value": [' + "[1], " * 500 + '[1]], "metadata": {}}'
+    assert len(events(tmp_path, text)) == 1

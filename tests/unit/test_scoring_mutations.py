@@ -6,15 +6,23 @@ reading of the rules that shares no code with the scorer.
 
 import json
 import random
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_logs import line, log_lines
 
+from octathlon.scoring.compliance import check_log
 from octathlon.scoring.entries import score_paths
+from octathlon.scoring.outcomes import judge
 from octathlon.scoring.rules import load_round
-from octathlon.scoring.runs import judge, read_log
+from octathlon.scoring.runs import read_log
+from octathlon.scoring.seeds import check_seeds
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
+from closed_logs import RUNS, closed_log
 
 EXAMPLES, STEPS = 500, 20
 TASKS = {
@@ -100,9 +108,13 @@ def huge_line(lines, rng):
 
 
 def nested(lines, rng):
-    depth = rng.choice([5, 2000])
-    text = line("eval_accuracy", 99, 1).replace('"value": 1', '"value": ' + "[" * depth + "]" * depth)
-    return [*lines, text.encode()]
+    """Python prints or compares no more than some 900 levels, and its parsers read more."""
+    depth, key = (
+        rng.choice([5, 900, 980, 2000]),
+        rng.choice(["eval_accuracy", "run_stop", "seed", "opt_name"]),
+    )
+    text = line(key, 99, "deep", status="deep", epoch_num="deep")
+    return [*lines, text.replace('"deep"', "[" * depth + "]" * depth).encode()]
 
 
 def clock_backwards(lines, rng):
@@ -133,6 +145,8 @@ def allowed_minutes(text, task):
     starts, stops, statuses, good = [], [], set(), False
     for piece in text.replace(b"\r", b"\n").split(b"\n"):
         _, marker, rest = piece.rpartition(b":::MLLOG ")
+        if b"[" * 900 in rest:
+            continue
         try:
             event = json.loads(rest.decode(errors="replace"), strict=False) if marker else {}
             key, time = event.get("key"), float(event.get("time_ms", "none"))
@@ -180,6 +194,19 @@ def test_no_mutated_log_gets_a_number_that_the_rules_do_not_allow(tmp_path_facto
             assert run.minutes in allowed_minutes(text, task), text
         else:
             assert run.reason
+
+
+@settings(max_examples=100, deadline=None, database=None, derandomize=True)
+@given(st.sampled_from(list(RUNS)), st.integers(0, 2**63))
+def test_no_mutated_log_makes_the_check_fail(tmp_path_factory, name, seed):
+    rng = random.Random(seed)
+    path = tmp_path_factory.mktemp("check") / "result_0.txt"
+    lines = [f":::MLLOG {json.dumps(event)}".encode() for event in closed_log(name)]
+    for _ in range(10):
+        lines = rng.choice(MUTATIONS)(lines, rng)
+        path.write_bytes(b"\n".join(lines))
+        findings = [*check_log(path), *check_seeds([path], None)]
+        assert all(finding.words and finding.rule for finding in findings)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -3,8 +3,9 @@
 import pytest
 from training_logs import line, log_lines
 
+from octathlon.scoring.outcomes import judge
 from octathlon.scoring.rules import load_round
-from octathlon.scoring.runs import judge, read_log
+from octathlon.scoring.runs import read_log
 
 V11 = load_round("v1.1")
 

@@ -78,6 +78,14 @@ def test_an_empty_benchmark_folder_is_a_result_without_runs(tree):
     assert [(folder.path.name, folder.logs) for folder in folders] == [("bert", [])]
 
 
+def test_logs_among_the_code_are_no_results(tree):
+    write_log(tree / "a/benchmarks/resnet/implementations/x/results/sys/resnet/result_0.txt")
+    write_log(tree / "a/code/resnet/result_0.txt")
+    folders, skipped = find(tree)
+    assert len(folders) == 3
+    assert skipped == []
+
+
 def test_v05_has_submissions_between_organisation_and_results(tmp_path):
     write_log(tmp_path / "v0.5.0/org/cloud/sub/results/sys/resnet/result_0.txt")
     ((found,), _) = find(tmp_path)

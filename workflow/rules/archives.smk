@@ -8,19 +8,19 @@ rule archive:
         f"{KEYS.data}/{KEYS.scale}/{{dataset}}/archives/{{archive}}.json",
     log:
         "logs/archive/{dataset}/{archive}.log",
-    params:
-        code=archive_code,
-        source=source,
-        identity=archive_identity,
-        folder=lambda wildcards: archive_folder(wildcards.dataset),
     retries: 2
+    conda:
+        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=500,
         runtime=2880,
         downloads=1,
-    conda:
-        "../../envs/octathlon.yaml"
+    params:
+        code=archive_code,
+        source=source,
+        identity=archive_identity,
+        folder=lambda wildcards: archive_folder(wildcards.dataset),
     shell:
         "octathlon {params.source[command]} {wildcards.dataset} {wildcards.archive:q} --folder {params.folder:q}"
-        " --identity {params.identity:q} {params.source[options]:q} &> {log:q}"
+        " --identity={params.identity:q} {params.source[options]:q} &> {log:q}"

@@ -18,7 +18,9 @@ def checked_config():
     """The configuration, or one message that lists everything that is wrong with it."""
     try:
         checked = load(config)
-        requests = [archive_request(checked, *names) for names in wanted_archives(checked)]
+        requests = [
+            archive_request(checked, *names) for names in wanted_archives(checked)
+        ]
         problems = missing(requests) if workflow.is_main_process else []
     except OctathlonError as error:
         raise WorkflowError(str(error)) from None
@@ -48,7 +50,7 @@ KEYS = CONFIG.keys
 
 
 def archive_folder(dataset):
-    return f"{KEYS.data}/{KEYS.scale}/{dataset}/archives"
+    return str(Path(KEYS.data, KEYS.scale, dataset, "archives"))
 
 
 def archive(dataset, name):
@@ -58,12 +60,17 @@ def archive(dataset, name):
 
 def prepared(dataset, *parts):
     """A path in the folder of a prepared data set."""
-    return "/".join((f"{KEYS.data}/{KEYS.scale}/{dataset}/prepared", *parts))
+    return str(Path(KEYS.data, KEYS.scale, dataset, "prepared", *parts))
 
 
 def results(*parts):
     """A path in the results tree of this scale."""
-    return "/".join((f"{KEYS.results}/{KEYS.scale}", *parts))
+    return str(Path(KEYS.results, KEYS.scale, *parts))
+
+
+def package_folder():
+    """Beside the results: inside them its logs would be scored once more."""
+    return str(Path(KEYS.results).with_name("package") / KEYS.scale)
 
 
 def steps(dataset, kind):
@@ -72,10 +79,26 @@ def steps(dataset, kind):
     return registry.preparer(dataset).steps(settings)[kind] if settings else []
 
 
-def prepare_params(dataset):
-    """What the preparation depends on beside archives and code, as the command line takes it."""
+def receipts(dataset, *kinds):
+    """The receipts of all preparation jobs of some kinds."""
+    return [
+        prepared(dataset, "receipts", f"{step}.json")
+        for kind in kinds
+        for step in steps(dataset, kind)
+    ]
+
+
+def prepare_options(dataset):
+    """What `octathlon prepare` is told beside the step: where from, where to, how."""
     settings = CONFIG.datasets.get(dataset)
-    return json.dumps(settings.preparation()) if settings else ""
+    options = {
+        "archives": archive_folder(dataset),
+        "out": prepared(dataset),
+        "settings": json.dumps(
+            settings.preparation() if settings else {}, sort_keys=True
+        ),
+    }
+    return as_options(options)
 
 
 def source(wildcards):
@@ -83,7 +106,10 @@ def source(wildcards):
     settings = CONFIG.datasets[wildcards.dataset]
     if settings.source == "miniature":
         sizes = json.dumps(settings.miniature, sort_keys=True)
-        return {"command": "miniature", "options": ["--seed", str(KEYS.seed), "--settings", sizes]}
+        return {
+            "command": "miniature",
+            "options": ["--seed", str(KEYS.seed), "--settings", sizes],
+        }
     return {"command": "fetch", "options": ["--source", settings.source]}
 
 
@@ -111,7 +137,9 @@ def train_options(wildcards):
     system = KEYS.systems[wildcards.system]
     options = {
         "seed": KEYS.seed + int(wildcards.n),
-        "settings": json.dumps(CONFIG.benchmarks[wildcards.benchmark].training(), sort_keys=True),
+        "settings": json.dumps(
+            CONFIG.benchmarks[wildcards.benchmark].training(), sort_keys=True
+        ),
         "submitter": KEYS.submitter,
         "platform": wildcards.system,
         "status": KEYS.status,
@@ -122,16 +150,24 @@ def train_options(wildcards):
 
 
 def train_code(wildcards):
-    return code(f"octathlon.benchmarks.{wildcards.benchmark}.benchmark", "octathlon.harness.session")
+    return code(
+        f"octathlon.benchmarks.{wildcards.benchmark}.benchmark",
+        "octathlon.harness.session",
+    )
 
 
-def system_of(wildcards):
-    return KEYS.systems[wildcards.system]
+def launch(wildcards):
+    return KEYS.systems[wildcards.system].launch()
+
+
+def of_system(resource):
+    """A function that gives the train rule one of its resources: those of the system it runs on."""
+    return lambda wildcards: KEYS.systems[wildcards.system].scheduling()[resource]
 
 
 def system_options(wildcards):
     """What `octathlon system` is told beside its output."""
-    system = system_of(wildcards)
+    system = KEYS.systems[wildcards.system]
     options = {
         "submitter": KEYS.submitter,
         "division": CONFIG.division,
@@ -158,11 +194,16 @@ def logs():
 
 def descriptions():
     """The descriptions of all systems."""
-    return [results(KEYS.submitter, "systems", f"{system}.json") for system in KEYS.systems]
+    return [
+        results(KEYS.submitter, "systems", f"{system}.json") for system in KEYS.systems
+    ]
 
 
 def run_counts():
-    return [f"--runs={benchmark}={CONFIG.runs(benchmark)}" for benchmark in CONFIG.benchmarks]
+    return [
+        f"--runs={benchmark}={CONFIG.runs(benchmark)}"
+        for benchmark in CONFIG.benchmarks
+    ]
 
 
 wildcard_constraints:

@@ -19,12 +19,9 @@ rule imagenet_train_shard:
         runtime=120,
     params:
         code=code("octathlon.datasets.imagenet.prepare"),
-        settings=prepare_params("imagenet"),
-        archives=archive_folder("imagenet"),
-        out=prepared("imagenet"),
+        options=prepare_options("imagenet"),
     shell:
-        "octathlon prepare imagenet {wildcards.shard} --archives {params.archives:q} --out {params.out:q}"
-        " --settings {params.settings:q} &> {log:q}"
+        "octathlon prepare imagenet {wildcards.shard} {params.options:q} &> {log:q}"
 
 
 use rule imagenet_train_shard as imagenet_val_shard with:
@@ -38,11 +35,7 @@ use rule imagenet_train_shard as imagenet_val_shard with:
 rule imagenet_manifest:
     input:
         archive("imagenet", "ILSVRC2012_devkit_t12.tar.gz"),
-        [
-            prepared("imagenet", "receipts", f"{shard}.json")
-            for kind in ("train", "val")
-            for shard in steps("imagenet", kind)
-        ],
+        receipts("imagenet", "train", "val"),
     output:
         prepared("imagenet", "manifest.json"),
     log:
@@ -55,9 +48,6 @@ rule imagenet_manifest:
         runtime=10,
     params:
         code=code("octathlon.datasets.imagenet.prepare"),
-        settings=prepare_params("imagenet"),
-        archives=archive_folder("imagenet"),
-        out=prepared("imagenet"),
+        options=prepare_options("imagenet"),
     shell:
-        "octathlon prepare imagenet manifest --archives {params.archives:q} --out {params.out:q}"
-        " --settings {params.settings:q} &> {log:q}"
+        "octathlon prepare imagenet manifest {params.options:q} &> {log:q}"

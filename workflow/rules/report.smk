@@ -16,17 +16,41 @@ rule report_page:
         ),
     log:
         "logs/report.log",
-    params:
-        code=code("octathlon.report.page"),
-        data=data_digest("report/*", "rounds/*"),
-        systems=results(KEYS.submitter, "systems"),
-        scale=KEYS.scale,
+    conda:
+        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
+    params:
+        code=code("octathlon.report.page"),
+        data=data_digest("report/*", "rounds/*"),
+        options=as_options(
+            {"scale": KEYS.scale, "systems": results(KEYS.submitter, "systems")}
+        ),
+    shell:
+        "octathlon report {input.scores:q} --html {output:q} {params.options:q} &> {log:q}"
+
+
+# The submission package, as a round wants it: `snakemake package`.
+rule package:
+    input:
+        logs=logs(),
+        systems=descriptions(),
+    output:
+        directory(package_folder()),
+    log:
+        "logs/package.log",
     conda:
         "../../envs/octathlon.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code("octathlon.scoring.package"),
+        data=data_digest("rounds/*"),
+        options=run_counts()
+        + as_options({"config": json.dumps(config, sort_keys=True)}),
     shell:
-        "octathlon report {input.scores:q} --systems {params.systems:q} --html {output:q}"
-        " --scale {params.scale} &> {log:q}"
+        "octathlon package {input.logs:q} --out {output:q} {params.options:q} &> {log:q}"

@@ -14,16 +14,20 @@ rule score:
         markdown=results("scores.md"),
     log:
         "logs/score.log",
-    params:
-        code=code("octathlon.scoring.commands", "octathlon.scoring.entries", "octathlon.scoring.tables"),
-        rounds=data_digest("rounds/*.yaml"),
-        runs=run_counts(),
+    conda:
+        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/octathlon.yaml"
+    params:
+        code=code(
+            "octathlon.scoring.commands",
+            "octathlon.scoring.entries",
+            "octathlon.scoring.tables",
+        ),
+        rounds=data_digest("rounds/*.yaml"),
+        runs=run_counts(),
     shell:
         "octathlon score {input.logs:q} {params.runs:q} --csv {output.csv:q} --json {output.json:q}"
         " --markdown {output.markdown:q} &> {log:q}"

@@ -6,18 +6,22 @@ rule train:
         results(KEYS.submitter, "results", "{system}", "{benchmark}", "result_{n}.txt"),
     log:
         "logs/train/{system}/{benchmark}/{n}.log",
-    params:
-        code=train_code,
-        launch=lambda wildcards: system_of(wildcards).launch(),
-        options=train_options,
-    threads: lambda wildcards: system_of(wildcards).cores_per_node
-    resources:
-        mem_mb=lambda wildcards: system_of(wildcards).memory_mb,
-        runtime=lambda wildcards: system_of(wildcards).runtime_min,
-        nodes=lambda wildcards: system_of(wildcards).nodes,
-        gpu=lambda wildcards: system_of(wildcards).accelerators_per_node,
     conda:
         "../../envs/octathlon.yaml"
+    threads: of_system("threads")
+    resources:
+        mem_mb=of_system("mem_mb"),
+        runtime=of_system("runtime"),
+        nodes=of_system("nodes"),
+        gpu=of_system("gpu"),
+        mpi=of_system("mpi"),
+        tasks_per_node=of_system("tasks_per_node"),
+        tasks=of_system("tasks"),
+        tasks_per_gpu=of_system("tasks_per_gpu"),
+    params:
+        code=train_code,
+        launch=launch,
+        options=train_options,
     shell:
         "{params.launch}octathlon train {wildcards.benchmark} --output {output:q} {params.options:q} &> {log:q}"
 
@@ -27,14 +31,14 @@ rule system:
         results(KEYS.submitter, "systems", "{system}.json"),
     log:
         "logs/system/{system}.log",
-    params:
-        code=code("octathlon.scoring.describe"),
-        options=system_options,
+    conda:
+        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=500,
         runtime=5,
-    conda:
-        "../../envs/octathlon.yaml"
+    params:
+        code=code("octathlon.scoring.describe"),
+        options=system_options,
     shell:
         "octathlon system {wildcards.system:q} --output {output:q} {params.options:q} &> {log:q}"

@@ -35,3 +35,21 @@ def warmup_polynomial(
         return base * step / warmup_steps
     done = min(step - warmup_steps, decay_steps) / decay_steps
     return end + (base - end) * (1 - done) ** power
+
+
+def warmup_hold_polynomial(
+    step: int, *, base: float, warmup_steps: int, decay_start: int, decay_steps: int, power: float
+) -> float:
+    """Linear to `base` at the update number `warmup_steps`, held, then polynomial to 0.
+
+    Update number `decay_start` (counted from 1) is the first of the decay and still has the whole `base`.
+    The schedule of the MLPerf DLRM submissions (NVIDIA/benchmarks/dlrm in training_results_v1.1).
+
+    Args:
+        step: finished updates.
+    """
+    number = step + 1
+    if number < warmup_steps:
+        return base * number / warmup_steps
+    left = min(max(decay_start + decay_steps - number, 0), decay_steps)
+    return base * (left / decay_steps) ** power

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,13 +12,12 @@ from octathlon.errors import OctathlonError
 from octathlon.scoring import rule_data
 from octathlon.scoring.descriptions import Description, availability, division, read_description
 from octathlon.scoring.olympic import Score, needed_runs, score_runs
-from octathlon.scoring.rules import Round, Task, all_rounds, load_round
-from octathlon.scoring.runs import Log, Run, judge, read_log
+from octathlon.scoring.outcomes import Run, judge
+from octathlon.scoring.rules import Bounds, Round, Task, all_rounds, load_round
+from octathlon.scoring.runs import Log, read_logs
 from octathlon.scoring.tree import Folder, Skipped, find_folders, natural
 
 NONE_CHOSEN: Mapping[str, int] = {}
-PARALLEL_FROM = 32 << 20
-"""Bytes of logs from which on starting processes pays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +46,8 @@ class Entry:
     epochs_to_target: float | None
     """Mean over the converged runs, in the round's `epoch_num`; None where that counts something else."""
     samples_to_target: float | None
+    target: Mapping[str, Bounds]
+    """Metric -> bounds: the round's (closed division), or what the logs say that they were trained to."""
     quality: float | None
     """Open division: geometric mean over the converged runs of the final quality."""
     flags: tuple[str, ...]
@@ -111,29 +111,6 @@ def _is_benchmark(name: str) -> bool:
     return any(each.task(name) for each in all_rounds())
 
 
-def read_logs(paths: Sequence[Path], processes: int | None = None) -> dict[Path, Log]:
-    """Read many logs, in several processes where that pays; the result does not depend on how many."""
-    sizes = {path: _size(path) for path in paths}
-    cores = len(os.sched_getaffinity(0)) if sum(sizes.values()) >= PARALLEL_FROM else 1
-    processes = min(processes or cores, len(paths))
-    if processes < 2:
-        return {path: read_log(path) for path in paths}
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-
-    largest_first = sorted(paths, key=lambda path: -sizes[path])
-    with ProcessPoolExecutor(processes, mp_context=get_context("fork")) as pool:
-        logs = dict(zip(largest_first, pool.map(read_log, largest_first, chunksize=8), strict=True))
-    return {path: logs[path] for path in paths}
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
 def _rounds_of(folders: Iterable[Folder], logs: dict[Path, Log]) -> dict[Path, Round]:
     """The round of each tree: that of most of its logs, by their format and date; without any, the newest."""
     votes: dict[Path, Counter[Round]] = {}
@@ -185,6 +162,7 @@ def score_folder(
         if task and task.progress == "epochs"
         else None,
         samples_to_target=_mean(samples_to_target(run, task) for run in converged) if task else None,
+        target=_target(task, word, batch_size, logs),
         quality=_geometric_mean(converged, task) if task and word == "open" else None,
         flags=_flags(judged, rules, task, word, batch_size),
         anomalies=tuple(_anomalies(description, logs, judged)),
@@ -244,6 +222,14 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return math.fsum(known) / len(known) if known else None
 
 
+def _target(
+    task: Task | None, word: str, batch_size: float | None, logs: Iterable[Log]
+) -> Mapping[str, Bounds]:
+    if task is not None and word == "closed":
+        return task.target_at(batch_size)
+    return next((log.target for log in logs if log.target), {})
+
+
 def _geometric_mean(converged: Iterable[Run], task: Task) -> float | None:
     metric = next(iter(task.target))
     values = [run.quality.get(metric, math.nan) for run in converged]
@@ -275,7 +261,10 @@ def _flags(
 
 
 def _convergence_point(run: Run, task: Task) -> float | None:
-    return samples_to_target(run, task) if task.progress == "samples" else run.epoch
+    """In the unit of the reference points; epochs have three decimals there, and in mlperf_logging's test."""
+    if task.progress == "samples":
+        return samples_to_target(run, task)
+    return None if run.epoch is None else round(run.epoch, 3)
 
 
 def _anomalies(description: Description, logs: Sequence[Log], judged: Sequence[Run]) -> list[str]:

@@ -20,7 +20,7 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -30,16 +30,17 @@ from typing import Any, BinaryIO
 import orjson
 
 from octathlon.errors import OctathlonError
+from octathlon.scoring.lines import TAIL, BadLine, Report, blocks, line_bounds, line_patterns, positions
 
-BLOCK = 1 << 20
-"""Bytes read at once; also the longest line that is read whole (real events stay below 4 KiB)."""
-TAIL = 1 << 16
-"""Bytes kept of a longer line: its last event, if it is one."""
+DEEPEST = 100
+"""Levels of lists and objects in an event; deeper ones exhaust the stack of whoever prints or compares them."""
 LATEST = 1e14
 """Milliseconds since the Unix epoch, in the year 5138: no log is later."""
 UNSTATED = object()
 """The status of a run_stop in a format that has no word for it; told apart by identity: no log can forge
 it."""
+
+MLLOG = b":::MLLOG "
 
 _V06 = re.compile(r":::MLL (?P<seconds>[0-9.]+) (?P<key>\w+): (?P<json>.*)", re.ASCII)
 _V05 = re.compile(
@@ -65,18 +66,6 @@ class Event:
     metadata: dict[str, Any]
     marker: str = ":::MLLOG"
     """What its line begins with, which tells the format."""
-
-
-@dataclass(frozen=True, slots=True)
-class BadLine:
-    """A line with a marker that is not an event as the format defines it."""
-
-    line: int
-    reason: str
-    text: str
-
-
-Report = Callable[[BadLine], None]
 
 
 def read_events(
@@ -114,14 +103,14 @@ def _ignore(_line: BadLine) -> None:
 def _events(
     file: BinaryIO, keys: frozenset[str] | None, report: Report, once: frozenset[bytes]
 ) -> Iterator[Event]:
-    patterns = _line_patterns(keys)
+    patterns = line_patterns(keys)
     given: set[bytes] = set()
-    for line, block in _blocks(file, report):
+    for line, block in blocks(file, report):
         counted = end = 0
-        for position, key in _positions(patterns, block):
+        for position, key in positions(patterns, block):
             if position < end or key in given:
                 continue
-            start, end = _line_bounds(block, position)
+            start, end = line_bounds(block, position)
             line += block.count(b"\n", counted, start)
             counted = start
             event = parse_line(block[start:end], line, report)
@@ -129,56 +118,6 @@ def _events(
                 yield event
                 if key in once and event.key.encode() == key:
                     given.add(key)
-
-
-def _line_patterns(keys: frozenset[str] | None) -> dict[bytes, re.Pattern[bytes]]:
-    """What finds the lines of `keys` (None: of all events), with the key as its group: one pattern a format.
-
-    Each stands under the literal that it begins with: such a pattern is searched some ten times faster than
-    one that is a choice between formats. The repetitions are bounded, so that no line can make the search
-    quadratic.
-    """
-    if keys is None:
-        return {marker: re.compile(marker + b"()") for marker in (b":::ML", b"MLPerf: ")}
-    names = b"|".join(re.escape(key).encode() for key in sorted(keys))
-    return {
-        b'"key"': re.compile(rb'"key"\s{0,9}:\s{0,9}"(%b)"' % names),
-        b":::MLL ": re.compile(rb":::MLL [0-9.]{1,40} (%b):" % names),
-        b":::MLPv": re.compile(rb":::MLPv[^\r\n]{0,500}\) (%b)\b" % names),
-        b"MLPerf: ": re.compile(rb"MLPerf: [^\r\n]{0,100}\], (%b)\b" % names),
-    }
-
-
-def _positions(patterns: dict[bytes, re.Pattern[bytes]], block: bytes) -> list[tuple[int, bytes]]:
-    """Where in the block the wanted lines are, in order, with their keys; one position or more a line."""
-    found = [pattern for literal, pattern in patterns.items() if literal in block]
-    return sorted((match.start(), match[1]) for pattern in found for match in pattern.finditer(block))
-
-
-def _blocks(file: BinaryIO, report: Report) -> Iterator[tuple[int, bytes]]:
-    """Whole lines in blocks of about BLOCK bytes, each with the number of its first line."""
-    line, rest = 1, b""
-    while data := file.read(BLOCK):
-        data = rest + data
-        cut = data.rfind(b"\n") + 1 or data.rfind(b"\r") + 1
-        block, rest = data[:cut], data[cut:]
-        if len(rest) > BLOCK:
-            report(BadLine(line + block.count(b"\n"), f"longer than {BLOCK} bytes: only its end is read", ""))
-            rest = rest[-TAIL:]
-        if block:
-            yield line, block
-            line += block.count(b"\n")
-    if rest:
-        yield line, rest
-
-
-def _line_bounds(block: bytes, position: int) -> tuple[int, int]:
-    start = block.rfind(b"\n", 0, position) + 1
-    start = max(start, block.rfind(b"\r", start, position) + 1)
-    end = block.find(b"\n", position)
-    end = len(block) if end < 0 else end
-    carriage_return = block.find(b"\r", position, end)
-    return start, end if carriage_return < 0 else carriage_return
 
 
 def parse_line(line: bytes, number: int, report: Report = _ignore) -> Event | None:
@@ -190,9 +129,11 @@ def parse_line(line: bytes, number: int, report: Report = _ignore) -> Event | No
         return None
     text = line[start:].strip()
     try:
-        if text.startswith(b":::MLLOG "):
-            return _parse_mllog(text[9:], number, report)
-        return _parse_older(text, number, report)
+        parse = _parse_mllog if text.startswith(MLLOG) else _parse_older
+        event = parse(text, number, report)
+        if text.count(b"[") + text.count(b"{") > DEEPEST and event is not None:
+            _refuse_depth([event.value, event.metadata])
+        return event
     except (
         ValueError,
         TypeError,
@@ -207,7 +148,21 @@ def parse_line(line: bytes, number: int, report: Report = _ignore) -> Event | No
         return None
 
 
-def _parse_mllog(text: bytes, number: int, report: Report) -> Event | None:
+def _refuse_depth(level: list[Any]) -> None:
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, list | dict)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+        if not level:
+            return
+    raise ValueError(f"nested deeper than {DEEPEST} levels")
+
+
+def _parse_mllog(line: bytes, number: int, report: Report) -> Event | None:
+    text = line.removeprefix(MLLOG)
     try:
         fields = orjson.loads(text)
     except ValueError:  # NaN and Infinity are allowed in a log, but not in JSON

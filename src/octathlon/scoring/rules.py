@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
 from functools import cache
 from typing import Any, Literal
@@ -42,6 +42,10 @@ class Bounds:
         """True if `value` is within; `tolerance` is relative to the inclusive bounds. NaN never is."""
         enough = self.at_least - tolerance * abs(self.at_least) if tolerance else self.at_least
         return enough <= value <= self.at_most and self.above < value < self.below
+
+
+BOUNDS = tuple(field.name for field in fields(Bounds))
+"""Their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,26 +144,26 @@ def load_round(name: str) -> Round:
         markers=tuple(data["logs"]["markers"]),
         since=datetime(begin.year, begin.month, begin.day, tzinfo=UTC).timestamp() * 1000,
         init_limit_minutes=data.get("init_limit_minutes", math.inf),
-        tasks={task: _task(task, fields, tolerance) for task, fields in data["benchmarks"].items()},
+        tasks={task: _task(task, each, tolerance) for task, each in data["benchmarks"].items()},
         aliases=data["aliases"],
     )
 
 
-def _task(name: str, fields: Mapping[str, Any], tolerance: float) -> Task:
-    large = fields.get("large_batch")
+def _task(name: str, data: Mapping[str, Any], tolerance: float) -> Task:
+    large = data.get("large_batch")
     return Task(
         name=name,
-        runs=fields["runs"],
-        drop=fields["drop"],
-        target=_target(fields["target"]),
+        runs=data["runs"],
+        drop=data["drop"],
+        target=_target(data["target"]),
         large_batch=(large["from"], _target(large["target"])) if large else None,
-        first_converged=fields.get("first_converged", False),
-        progress=fields.get("progress", "epochs"),
-        stopped_by=fields.get("stopped_by", "run_stop"),
-        evaluated_after_the_clock=fields.get("evaluated_after_the_clock", False),
+        first_converged=data.get("first_converged", False),
+        progress=data.get("progress", "epochs"),
+        stopped_by=data.get("stopped_by", "run_stop"),
+        evaluated_after_the_clock=data.get("evaluated_after_the_clock", False),
         tolerance=tolerance,
     )
 
 
-def _target(fields: Mapping[str, Mapping[str, float]]) -> dict[str, Bounds]:
-    return {metric: Bounds(**bounds) for metric, bounds in fields.items()}
+def _target(data: Mapping[str, Mapping[str, float]]) -> dict[str, Bounds]:
+    return {metric: Bounds(**bounds) for metric, bounds in data.items()}

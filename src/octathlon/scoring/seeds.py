@@ -15,6 +15,7 @@ from typing import Any
 
 from octathlon.scoring.findings import Finding
 from octathlon.scoring.logs import Event, read_events
+from octathlon.scoring.tree import is_file
 
 SOURCE_SUFFIXES = {
     *(".py", ".cc", ".cpp", ".cxx", ".c", ".h", ".hh", ".hpp", ".hxx"),
@@ -22,6 +23,8 @@ SOURCE_SUFFIXES = {
 }
 MOST_SEEDS = 100_000
 """Seed events read of one log."""
+MOST_FILES = 10_000
+"""Files of source code that are searched for the word."""
 
 
 def check_seeds(logs: Iterable[Path], code: Path | None) -> Iterator[Finding]:
@@ -63,12 +66,9 @@ def _place(event: Event, seed: int) -> tuple[Any, ...]:
 
 
 def _mentions_seed(code: Path) -> bool:
-    for folder, _, names in os.walk(code):
-        for name in names:
-            path = Path(folder, name)
-            if path.suffix.lower() in SOURCE_SUFFIXES and path.is_file() and b"seed" in _text(path).lower():
-                return True
-    return False
+    files = (Path(folder, name) for folder, _, names in os.walk(code) for name in names)
+    sources = (path for path in files if path.suffix.lower() in SOURCE_SUFFIXES and is_file(path))
+    return any(b"seed" in _text(path).lower() for path in islice(sources, MOST_FILES))
 
 
 def _text(path: Path) -> bytes:

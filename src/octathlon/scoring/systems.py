@@ -10,6 +10,7 @@ from typing import Any
 from octathlon.scoring import rule_data
 from octathlon.scoring.descriptions import AVAILABILITY, LARGEST, division
 from octathlon.scoring.findings import Finding
+from octathlon.scoring.tree import is_file
 
 NO_STRING = "other_software_stack"
 """The one field that may be an object or a list."""
@@ -17,6 +18,8 @@ NO_STRING = "other_software_stack"
 
 def check_description(path: Path) -> list[Finding]:
     """What is wrong with a description: errors are what the official checker refuses."""
+    if not is_file(path):
+        return [Finding("error", "description.file", "not a regular file")]
     try:
         with path.open("rb") as file:
             fields = json.loads(file.read(LARGEST))

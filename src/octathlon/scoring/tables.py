@@ -5,7 +5,7 @@ The shape of `scores.json` (all the report page reads); null where a value is no
     {"format": 1,
      "entries": [{
         <every column of the CSV, by the same names; flags and anomalies are lists>,
-        "target": {"accuracy": {"at_least": 0.759, "below": 1}},  the round's (closed division); {} otherwise
+        "target": {"accuracy": {"at_least": 0.759, "below": 1}},  the round's (closed), or the logs' own
         "higher_is_better": true,
         "logs": [{                              one object a run, in natural order of the files
             "file": "result_0.txt",
@@ -33,8 +33,8 @@ from typing import TYPE_CHECKING, Any
 
 from octathlon.receipts import write_json
 from octathlon.scoring.entries import Entry
-from octathlon.scoring.rules import Bounds, Quality
-from octathlon.scoring.runs import MILLISECONDS, Run, named_quality
+from octathlon.scoring.outcomes import MILLISECONDS, Run, named_quality
+from octathlon.scoring.rules import BOUNDS, Bounds, Quality
 from octathlon.scoring.text import clean, markdown_table, write_text
 from octathlon.scoring.tree import Skipped
 
@@ -125,18 +125,20 @@ def to_json(entries: Iterable[Entry], skipped: Iterable[Skipped] = ()) -> dict[s
 
 
 def _entry(entry: Entry) -> dict[str, Any]:
-    target = (
-        entry.task.target_at(entry.global_batch_size) if entry.task and entry.division == "closed" else {}
-    )
     return cells(entry) | {
-        "target": {metric: _bounds(bounds) for metric, bounds in target.items()},
-        "higher_is_better": entry.task.higher_is_better if entry.task else True,
+        "target": {clean(metric): _bounds(bounds) for metric, bounds in entry.target.items()},
+        "higher_is_better": _higher_is_better(entry),
         "logs": [_run(entry, index, run) for index, run in enumerate(entry.runs)],
     }
 
 
+def _higher_is_better(entry: Entry) -> bool:
+    target = entry.target or (entry.task.target if entry.task else {})
+    return all(bounds.higher_is_better for bounds in target.values())
+
+
 def _bounds(bounds: Bounds) -> dict[str, float]:
-    values = {name: getattr(bounds, name) for name in ("at_least", "above", "at_most", "below")}
+    values = {name: getattr(bounds, name) for name in BOUNDS}
     return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
@@ -197,6 +199,7 @@ def row(entry: Entry) -> list[str]:
 def to_rich(entries: Sequence[Entry]) -> Table:
     """The table on a terminal."""
     from rich.table import Table
+    from rich.text import Text
 
     from octathlon.scoring.rules import round_names
 
@@ -205,7 +208,7 @@ def to_rich(entries: Sequence[Entry]) -> Table:
     for name in (*SHORT, "minutes"):
         table.add_column(name, justify="right" if name in NUMBERS else "left")
     for entry in entries:
-        table.add_row(*(cell.replace("[", "\\[") for cell in row(entry)))
+        table.add_row(*map(Text, row(entry)))  # not strings: strangers' words are no markup
     return table
 
 

@@ -20,6 +20,9 @@ from octathlon.errors import OctathlonError
 DEEPEST = 12
 """Levels below the given path. A round's benchmark folders are at most six deep."""
 
+NO_LOGS = {"benchmarks", "code", "systems"}
+"""What stands beside `results`, and is not walked: code may bring examples of logs, and many files."""
+
 _VERSION = re.compile(r"v\d+\.\d+\.\d+")
 """v0.5.0: the folder that holds the organisations of v0.5."""
 _LOG = re.compile(r"result.*\.txt")
@@ -87,7 +90,7 @@ def find_folders(
         if is_file(absolute):
             folder = folders.setdefault(absolute.parent, Folder(absolute.parent))
             folder.logs.append(absolute)
-        elif os.path.isdir(absolute):  # noqa: PTH112 (Path.is_dir() raises where it may not look)
+        elif is_folder(absolute):
             for found in _walk(absolute, is_benchmark, skipped):
                 folders[found.path] = found
         else:
@@ -103,6 +106,11 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder that may be looked at."""
+    return os.path.isdir(path)  # noqa: PTH112 (Path.is_dir() raises where it may not look)
 
 
 def natural(path: Path) -> list[tuple[int, str]]:
@@ -145,4 +153,6 @@ def _sort_out(
             skipped.append(Skipped(Path(entry.path), "not a regular file"))
         elif entry.is_symlink() and not is_file(Path(entry.path)):
             skipped.append(Skipped(Path(entry.path), "a link that leads to no file"))
+    if any(each.name == "results" for each in below):
+        below = [each for each in below if each.name not in NO_LOGS]
     return folder, below

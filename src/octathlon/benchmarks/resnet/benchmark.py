@@ -23,10 +23,10 @@ from octathlon.datasets.imagenet.loader import (
     Key,
     RandomCrops,
     Transform,
-    load,
 )
 from octathlon.errors import OctathlonError
 from octathlon.nn.lars import LARS, SGD
+from octathlon.nn.loading import load
 from octathlon.nn.sampling import epoch_order, rank_batches, rank_share
 from octathlon.nn.schedules import StepSchedule, warmup_polynomial
 from octathlon.nn.world import all_sum, average_batch_norm
@@ -109,12 +109,10 @@ class ImageClassification(Benchmark[Settings]):
         """Top-1 accuracy: each rank counts the hits of its share."""
         average_batch_norm(model)
         if self._evaluation is None:
-            transform = CentralCrop(self.settings.image_size, self.settings.eval_short_side)
-            self._evaluation = self._load("eval", transform, self._evaluation_keys())
+            self._evaluation = self._load_evaluation()
         hits = torch.zeros((), dtype=torch.int64, device=self.run.device)
         for images, labels in self._evaluation:
-            with torch.autocast(hits.device.type, torch.bfloat16, self.settings.precision == "bf16"):
-                logits = model(self._normalise(images))
+            logits = model(self._normalise(images))
             hits += (logits.argmax(1) == labels.to(hits.device)).sum()
         return {"accuracy": all_sum(hits).item() / self.sample_counts().evaluation}
 
@@ -143,12 +141,13 @@ class ImageClassification(Benchmark[Settings]):
             for numbers in rank_batches(order, self._local_batch, self.run.rank, self.run.world):
                 yield epoch, numbers
 
-    def _evaluation_keys(self) -> list[Key]:
+    def _load_evaluation(self) -> Iterable[Batch]:
         """This rank's share of the evaluation set: over all ranks no image twice, none left out."""
         share = rank_share(self.sample_counts().evaluation, self.run.rank, self.run.world)
-        return [
-            (0, share[start : start + self._local_batch]) for start in range(0, len(share), self._local_batch)
-        ]
+        starts = range(0, len(share), self._local_batch)
+        keys = [(0, share[start : start + self._local_batch]) for start in starts]
+        transform = CentralCrop(self.settings.image_size, self.settings.eval_short_side)
+        return self._load("eval", transform, keys)
 
     def _load(self, split: str, transform: Transform, keys: Iterable[Key]) -> Iterable[Batch]:
         images = Images(self.run.data, self.run.manifest, split)

@@ -48,7 +48,7 @@ def read_index(folder: Path, name: str) -> np.ndarray:
     path = folder / shard_files(name)[1]
     try:
         table = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise OctathlonError(f"{path}: cannot read the index ({error}); prepare imagenet again") from error
     if table.dtype != RECORD or table.ndim != 1:
         raise OctathlonError(f"{path}: not an index of images; prepare imagenet again")

@@ -1,0 +1,93 @@
+"""Prepared click logs -> batches of rows, for any number of workers and ranks.
+
+A batch is a run of neighbouring rows, which the preparation has shuffled: one read, 160 bytes a row. Rows
+travel as they are and become features on the training device, where they have fewer bytes to get to.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from octathlon.datasets.click_logs.rows import COLUMNS, FIRST_CATEGORY, ROW_BYTES
+from octathlon.errors import OctathlonError
+
+Key = tuple[int, int]
+"""A batch: the number of its first row, and how many it has."""
+
+
+class Features(NamedTuple):
+    """What a model sees of N rows."""
+
+    integers: Tensor
+    """ln(integer + 1), float32 of shape (N, 13)"""
+    indices: Tensor
+    """Into the embedding tables, int64 of shape (N, 26)"""
+    labels: Tensor
+    """0 or 1, float32 of shape (N,)"""
+
+
+def features(rows: Tensor) -> Features:
+    """The features of rows, int32 of shape (N, 40), on whatever device they are."""
+    integers = rows[:, 1:FIRST_CATEGORY].float().add_(1).log_()
+    return Features(integers, rows[:, FIRST_CATEGORY:].long(), rows[:, 0].float())
+
+
+class Batches(Dataset[Tensor]):
+    """The rows of one split by (first, count): int32 of shape (count, 40).
+
+    Files are opened at the first read, by the process that reads; nothing is kept in memory.
+    """
+
+    def __init__(self, folder: Path, manifest: Mapping[str, Any], split: str) -> None:
+        names = manifest["splits"][split]
+        self._paths = [folder / name for name in names]
+        self._ends = np.cumsum([manifest["shards"][name]["bytes"] // ROW_BYTES for name in names])
+        self._files: dict[int, BinaryIO] = {}
+
+    def __getitem__(self, key: Key) -> Tensor:
+        """
+        Raises:
+            OctathlonError: if a file is missing or cut short.
+        """
+        first, count = key
+        rows = torch.empty((count, COLUMNS), dtype=torch.int32)
+        done = 0
+        while done < count:  # from one file to the next
+            shard = int(np.searchsorted(self._ends, first + done, side="right"))
+            part = rows[done : done + int(self._ends[shard]) - first - done]
+            self._read(shard, first + done - int(self._ends[shard]), part)
+            done += len(part)
+        return rows
+
+    def _read(self, shard: int, row: int, part: Tensor) -> None:
+        """Fill `part` with what begins at `row` of a file, counted from its end."""
+        path = self._paths[shard]
+        rows = int(self._ends[shard] - (self._ends[shard - 1] if shard else 0))
+        try:
+            if shard not in self._files:
+                self._files[shard] = path.open("rb", buffering=0)
+            offset = (rows + row) * ROW_BYTES
+            if os.preadv(self._files[shard].fileno(), [part.numpy()], offset) < part.nbytes:
+                raise OSError("the file is too short")
+        except OSError as error:
+            raise OctathlonError(f"{path}: cannot read it ({error}); prepare click_logs again") from error
+
+
+def load(batches: Batches, keys: Iterable[Key], *, workers: int, pin_memory: bool) -> DataLoader[Tensor]:
+    """The batches in the order of `keys`, read ahead by `workers` processes, or here if there are none."""
+    return DataLoader(
+        batches,
+        batch_size=None,
+        sampler=keys,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=pin_memory,
+    )

@@ -1,0 +1,226 @@
+"""Criteo's click logs -> shuffled rows of integers and table indices, and a manifest.
+
+The values are those of the MLPerf reference (facebookresearch/dlrm, branch mlperf, data_utils.py): a hash
+modulo max_ind_range becomes a table's index by the order of first appearance over all days, the last day
+included; the first half of the last day is the evaluation set, its second half (val) is not used, and the
+days before it are the training set. Steps, each a job, later ones after all earlier ones:
+
+    scan-<n>        the distinct values of each column of some days, in order of appearance
+    dictionaries    the indices: one artefact of all days
+    encode-<n>      these days' rows, each drawn into one of the buckets; the last day's halves in their order
+    bucket-<n>      a training file: one bucket's rows of all days, permuted in memory
+    manifest
+
+A uniform draw of buckets and a permutation of each make a uniform permutation of all training rows. What
+only later steps read lies in `work/`, as many bytes as the training set; nothing reads it once the manifest
+is there.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from octathlon.datasets.click_logs.dictionary import Appearances, Numbers
+from octathlon.datasets.click_logs.rows import CATEGORIES, COLUMNS, DTYPE, FIRST_CATEGORY
+from octathlon.datasets.click_logs.settings import Settings
+from octathlon.datasets.click_logs.shuffle import day_files, write_bucket, write_day
+from octathlon.datasets.click_logs.text import NAMES, read_day
+from octathlon.errors import OctathlonError
+from octathlon.receipts import describe, publish, read_json, write_json
+
+DICTIONARIES = "work/dictionaries.npy"
+EVAL, VAL = "eval.bin", "val.bin"
+
+
+def archives(settings: Settings) -> list[str]:
+    """The archives that the preparation needs, day by day."""
+    return [f"day_{day}.gz" for day in range(settings.days)]
+
+
+def days_of(job: int, settings: Settings) -> range:
+    """The days that scan and encode job number `job` reads."""
+    return range(settings.days * job // settings.day_jobs, settings.days * (job + 1) // settings.day_jobs)
+
+
+def steps(settings: Settings) -> dict[str, list[str]]:
+    """The names of the steps of which there are several, by kind."""
+    return {
+        "scan": [f"scan-{job}" for job in range(settings.day_jobs)],
+        "encode": [f"encode-{job}" for job in range(settings.day_jobs)],
+        "bucket": [f"bucket-{bucket}" for bucket in range(settings.buckets)],
+    }
+
+
+def prepare(step: str, archives: Path, out: Path, settings: Settings) -> None:
+    """Run one step: one of `steps`, `dictionaries` or `manifest`.
+
+    Raises:
+        OctathlonError: naming archive and row, if one is not as it should be.
+    """
+    kind, _, number = step.partition("-")
+    if step in steps(settings).get(kind, ()):
+        run = {"scan": _scan, "encode": _encode, "bucket": _bucket}[kind]
+        facts = run(int(number), archives, out, settings)
+    elif step == "dictionaries":
+        facts = _merge(out, settings)
+    elif step == "manifest":
+        return write_json(out / "manifest.json", _manifest(out, settings))
+    else:
+        known = [f"{names[0]} to {names[-1]}" for names in steps(settings).values()]
+        raise OctathlonError(
+            f"click_logs has no step {step!r}; choose {', '.join(known)}, dictionaries or manifest"
+        )
+    head = {"format": 1, "stage": "prepare", "dataset": "click_logs", "step": step}
+    files = {name: describe(out / name) for name in facts["files"]}
+    return write_json(_receipt(out, step), head | facts | {"files": files})
+
+
+def _receipt(out: Path, step: str) -> Path:
+    return out / "receipts" / f"{step}.json"
+
+
+def _scan(job: int, archives: Path, out: Path, settings: Settings) -> dict[str, Any]:
+    files, rows, distinct = [], [], []
+    for day in days_of(job, settings):
+        columns = [Appearances(settings.max_ind_range) for _ in range(CATEGORIES)]
+        rows.append(0)
+        for frame in read_day(archives / f"day_{day}.gz", settings.max_ind_range):
+            for column, name in zip(columns, NAMES[FIRST_CATEGORY:], strict=True):
+                column.add(frame[name].to_numpy())
+            rows[-1] += frame.height
+        files.append(f"work/values-{day}.npy")
+        distinct.append(_save_values(out / files[-1], [column.values() for column in columns]))
+    return {"files": files, "rows": rows, "distinct": distinct}
+
+
+def _merge(out: Path, settings: Settings) -> dict[str, Any]:
+    """The days' distinct values, numbered in the order of the days; one column in memory at a time."""
+    receipts = [read_json(_receipt(out, step)) for step in steps(settings)["scan"]]
+    distinct = [sizes for receipt in receipts for sizes in receipt["distinct"]]
+    days = [_load_values(out / f"work/values-{day}.npy", sizes) for day, sizes in enumerate(distinct)]
+    merged = []
+    for column in range(CATEGORIES):
+        appearances = Appearances(settings.max_ind_range)
+        for values in days:
+            appearances.add(values[column])
+        merged.append(appearances.values())
+    sizes = _save_values(out / DICTIONARIES, merged)
+    rows = [count for receipt in receipts for count in receipt["rows"]]
+    return {"files": [DICTIONARIES], "table_sizes": sizes, "rows": rows}
+
+
+def _encode(job: int, archives: Path, out: Path, settings: Settings) -> dict[str, Any]:
+    """Files of the work folder, and of the last day the evaluation and val sets."""
+    facts = read_json(_receipt(out, "dictionaries"))
+    tables = _load_values(out / DICTIONARIES, facts["table_sizes"])
+    numbers = [Numbers(table, settings.max_ind_range) for table in tables]
+    receipt: dict[str, Any] = {"files": []}
+    for day in days_of(job, settings):
+        frames = read_day(archives / f"day_{day}.gz", settings.max_ind_range)
+        batches = (_encoded(frame, numbers, archives) for frame in frames)
+        if day == settings.days - 1:
+            receipt |= _write_halves(batches, facts["rows"][day], out)
+            receipt["files"] += [EVAL, VAL]
+        else:
+            rng = np.random.default_rng([settings.shuffle_seed, 0, day])
+            write_day(batches, out / "work", f"day-{day}", settings.buckets, rng)
+            receipt["files"] += [f"work/{file}" for file in day_files(f"day-{day}")]
+    return receipt
+
+
+def _encoded(frame: pl.DataFrame, numbers: list[Numbers], archives: Path) -> np.ndarray:
+    """The rows in the prepared format, int32 of shape (N, 40)."""
+    rows = np.empty((frame.height, COLUMNS), DTYPE)
+    for column, name in enumerate(NAMES):
+        values = frame[name].to_numpy()
+        if column < FIRST_CATEGORY:
+            rows[:, column] = values.clip(min=0)
+        else:
+            rows[:, column] = numbers[column - FIRST_CATEGORY].of(values)
+    if (rows < 0).any():
+        raise OctathlonError(f"{archives}: a day has changed since it was scanned; run the scan steps again")
+    return rows
+
+
+def _write_halves(batches: Iterator[np.ndarray], total: int, out: Path) -> dict[str, Any]:
+    """The last day in its order: the first half, with the middle row, for evaluation, then val."""
+    left = (total + 1) // 2
+    counts, clicks = {"eval": 0, "val": 0}, {"eval": 0, "val": 0}
+    with (
+        publish(out / EVAL) as first,
+        publish(out / VAL) as second,
+        first.open("wb") as eval_file,
+        second.open("wb") as val_file,
+    ):
+        for rows in batches:
+            for split, file, part in (("eval", eval_file, rows[:left]), ("val", val_file, rows[left:])):
+                part.tofile(file)
+                counts[split] += len(part)
+                clicks[split] += int(part[:, 0].sum())
+            left = max(left - len(rows), 0)
+    return {"counts": counts, "clicks": clicks}
+
+
+def _bucket(number: int, _archives: Path, out: Path, settings: Settings) -> dict[str, Any]:
+    file = f"train-{number:03d}.bin"
+    rng = np.random.default_rng([settings.shuffle_seed, 1, number])
+    days = [f"day-{day}" for day in range(settings.days - 1)]
+    labels = write_bucket(out / "work", days, number, out / file, rng)
+    return {"files": [file], "counts": {"train": len(labels)}, "clicks": {"train": int(labels.sum())}}
+
+
+def _manifest(out: Path, settings: Settings) -> dict[str, Any]:
+    """`splits` lists each split's files in order."""
+    names = [*steps(settings)["bucket"], steps(settings)["encode"][-1]]
+    receipts = [read_json(_receipt(out, name)) for name in names]
+    files = {
+        file: facts
+        for receipt in receipts
+        for file, facts in receipt["files"].items()
+        if not file.startswith("work/")
+    }
+    counts, clicks = (_sum(receipt[key] for receipt in receipts) for key in ("counts", "clicks"))
+    return {
+        "format": 1,
+        "dataset": "click_logs",
+        "shards": files,
+        "splits": {
+            "train": [file for file in files if file not in (EVAL, VAL)],
+            "eval": [EVAL],
+            "val": [VAL],
+        },
+        "counts": counts,
+        "click_rates": {split: clicks[split] / max(counts[split], 1) for split in counts},
+        "max_ind_range": settings.max_ind_range,
+        "table_sizes": read_json(_receipt(out, "dictionaries"))["table_sizes"],
+    }
+
+
+def _sum(parts: Iterable[Mapping[str, int]]) -> Counter[str]:
+    total = Counter()
+    for part in parts:
+        total.update(part)
+    return total
+
+
+def _save_values(path: Path, columns: list[np.ndarray]) -> list[int]:
+    """Write the columns' values one after the other; returns how many each has."""
+    with publish(path) as temporary, temporary.open("wb") as file:
+        np.save(file, np.concatenate(columns), allow_pickle=False)
+    return [len(column) for column in columns]
+
+
+def _load_values(path: Path, sizes: list[int]) -> list[np.ndarray]:
+    """What `_save_values` wrote, mapped."""
+    try:
+        return np.split(np.load(path, mmap_mode="r", allow_pickle=False), np.cumsum(sizes)[:-1])
+    except (OSError, ValueError) as error:
+        raise OctathlonError(
+            f"{path}: cannot be read ({error}); run the step that writes it again"
+        ) from error

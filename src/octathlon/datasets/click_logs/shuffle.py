@@ -1,0 +1,83 @@
+"""Shuffle more rows than fit into memory: draw each row's bucket while streaming, permute each bucket later.
+
+A day is a file of rows in segments: a million at a time are sorted by bucket and written, and an array says
+where in the file each bucket's rows of each million lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from octathlon.datasets.click_logs.rows import COLUMNS, DTYPE
+from octathlon.errors import OctathlonError
+from octathlon.receipts import publish
+
+BLOCK = 1 << 20
+"""Rows that are sorted and written at a time: a bucket's part of them is a read of some 600 KB at full scale."""
+
+
+def day_files(name: str) -> tuple[str, str]:
+    """The names of a day's files: rows, segments."""
+    return f"{name}.bin", f"{name}-segments.npy"
+
+
+def write_day(
+    batches: Iterable[np.ndarray], folder: Path, name: str, buckets: int, rng: np.random.Generator
+) -> None:
+    """Write a day's rows, int32 of shape (N, 40) each time, every row in a uniformly drawn bucket."""
+    data, index = day_files(name)
+    segments = []
+    start = 0
+    with publish(folder / data) as temporary, temporary.open("wb") as file:
+        for batch in _blocks(batches):
+            drawn = rng.integers(buckets, size=len(batch), dtype=np.uint16)  # 16 bits sort fastest
+            batch[np.argsort(drawn, kind="stable")].tofile(file)
+            counts = np.bincount(drawn, minlength=buckets)
+            segments.append(start + np.concatenate([[0], np.cumsum(counts)]))
+            start += len(batch)
+    with publish(folder / index) as temporary, temporary.open("wb") as file:
+        np.save(file, np.array(segments, dtype=np.int64).reshape(-1, buckets + 1), allow_pickle=False)
+
+
+def _blocks(batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The rows in fewer, larger batches of at least BLOCK rows, but for the last."""
+    waiting: list[np.ndarray] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(map(len, waiting)) >= BLOCK:
+            yield np.concatenate(waiting)
+            waiting = []
+    if waiting:
+        yield np.concatenate(waiting)
+
+
+def write_bucket(
+    folder: Path, names: Sequence[str], bucket: int, path: Path, rng: np.random.Generator
+) -> np.ndarray:
+    """Write one bucket's rows of all days to `path` in random order; returns their labels."""
+    rows = np.concatenate(
+        [np.empty((0, COLUMNS), DTYPE), *(part for name in names for part in _read(folder, name, bucket))]
+    )
+    order = rng.permutation(len(rows))
+    with publish(path) as temporary, temporary.open("wb") as file:
+        for start in range(0, len(rows), BLOCK):
+            rows[order[start : start + BLOCK]].tofile(file)
+    return rows[:, 0]
+
+
+def _read(folder: Path, name: str, bucket: int) -> list[np.ndarray]:
+    """A bucket's segments of one day, mapped."""
+    data, index = (folder / file for file in day_files(name))
+    try:
+        starts, ends = np.load(index, allow_pickle=False)[:, bucket : bucket + 2].T
+        if not len(starts) or starts[0] == ends[-1]:
+            return []
+        rows = np.memmap(data, DTYPE, "r").reshape(-1, COLUMNS)
+        return [rows[start:end] for start, end in zip(starts, ends, strict=True)]
+    except (OSError, ValueError) as error:
+        raise OctathlonError(
+            f"{data}: cannot be read ({error}); run the step that encodes this day again"
+        ) from error

@@ -1,0 +1,142 @@
+"""What the rules of a round make of one run."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from octathlon.scoring.rules import Quality, Round, Task
+from octathlon.scoring.runs import MOST_EVALUATIONS, Evaluation, Log
+
+MILLISECONDS = 60_000.0
+"""Of a minute."""
+CLOCK_SKEW = 1000.0
+"""Milliseconds by which the clocks and the log lines of one run may disagree."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run as the rules see it."""
+
+    log: Log
+    converged: bool
+    reason: str
+    """Why it did not converge; empty if it did."""
+    minutes: float | None
+    """Its time on the clock, whether it converged or not."""
+    init_minutes: float | None
+    epoch: float | None
+    """`epoch_num` of the first evaluation that met the target, or (open division) of the last one."""
+    quality: Quality
+    """Of that evaluation."""
+    anomalies: tuple[str, ...]
+
+
+def judge(log: Log, rules: Round, task: Task, division: str) -> Run:
+    """Apply a round's rules to one log.
+
+    A run converged if it ran from run_start to a run_stop with status success, kept the limit of the untimed
+    initialisation, and one evaluation met the round's target (closed division) or there is an evaluation at
+    all (open division, where each submission has its own target). training_rules.adoc, sections "Timing" and
+    "Results".
+    """
+    batch_size = log.numbers.get("global_batch_size")
+    on_the_clock = (each for each in log.evaluations if each.time_ms >= log.start_ms)
+    evaluations = sorted(on_the_clock, key=lambda each: each.time_ms)
+    named = [(each, named_quality(each.quality, task)) for each in evaluations]
+    passed = next((each for each in named if task.reached(each[1], batch_size)), None)
+    decisive = passed if division == "closed" else (named[-1] if named else None)
+    stop_ms = _stop(log, task, passed)
+    init_minutes = _span(log.init_start_ms, log.init_stop_ms)
+    minutes = _span(log.start_ms, stop_ms)
+    reason = _failure(log, rules, task, stop_ms, init_minutes) or (
+        "" if decisive else _missed(named, task, division)
+    )
+    return Run(
+        log=log,
+        converged=not reason,
+        reason=reason,
+        minutes=minutes,
+        init_minutes=init_minutes,
+        epoch=decisive[0].epoch if decisive else None,
+        quality=decisive[1] if decisive else {},
+        anomalies=tuple(
+            _anomalies(log) + (_contradictions(log, task, passed) if division == "closed" else [])
+        ),
+    )
+
+
+def named_quality(quality: Quality | float, task: Task) -> Quality:
+    """`quality` as metric -> value, where a bare number is the task's (first) metric."""
+    if isinstance(quality, dict):
+        return quality
+    return {next(iter(task.target)): quality}
+
+
+def _stop(log: Log, task: Task, passed: tuple[Evaluation, Quality] | None) -> float:
+    """When the clock stopped; infinity: never."""
+    if task.stopped_by != "eval_result" or log.stops or passed is None:
+        return log.stop_ms
+    seconds = [seconds for iteration, seconds in log.checkpoints if iteration == passed[0].epoch]
+    return log.start_ms + min(seconds, default=math.inf) * 1000
+
+
+def _span(start_ms: float, stop_ms: float) -> float | None:
+    minutes = (stop_ms - start_ms) / MILLISECONDS
+    return minutes if 0 <= minutes < math.inf else None
+
+
+def _failure(log: Log, rules: Round, task: Task, stop_ms: float, init_minutes: float | None) -> str:
+    """Why the run does not count, whatever its quality; empty if it does."""
+    if log.unreadable:
+        return log.unreadable
+    logged = rules.task(log.identity.get("benchmark", task.name))
+    if logged is not None and logged is not task:
+        return f"the log is one of {logged.name}"
+    if not log.starts:
+        return "no run_start"
+    if stop_ms == math.inf:
+        return "no run_stop"
+    if len(log.statuses) > 1:
+        return f"run_stop has different statuses: {', '.join(log.statuses)}"
+    if log.statuses and log.statuses[0] != "success":
+        return f"status {log.statuses[0]}"
+    if stop_ms <= log.start_ms:
+        return "run_stop is not after run_start"
+    if init_minutes is not None and init_minutes >= rules.init_limit_minutes:
+        return f"initialisation took {init_minutes:.1f} minutes (limit {rules.init_limit_minutes:g})"
+    return ""
+
+
+def _missed(named: list[tuple[Evaluation, Quality]], task: Task, division: str) -> str:
+    values = [quality[metric] for _, quality in named for metric in task.target if metric in quality]
+    if not values or division != "closed":
+        return "no evaluation"
+    best = max(values) if task.higher_is_better else min(values)
+    return f"target not met (best {best:g})"
+
+
+def _anomalies(log: Log) -> list[str]:
+    """What is odd about a log, in words."""
+    found = []
+    if log.starts > 1:
+        found.append("several run_start events: the earliest counts")
+    if log.stops > 1:
+        found.append("several run_stop events: the earliest counts")
+    if log.bad_lines:
+        found.append("lines that are not quite events")
+    if not log.all_evaluations:
+        found.append(f"evaluations beyond the first {MOST_EVALUATIONS} not read")
+    return found
+
+
+def _contradictions(log: Log, task: Task, passed: tuple[Evaluation, Quality] | None) -> list[str]:
+    """Where the status, the clock and the round's target do not go together."""
+    if passed is None:
+        return ["status success without the round's target"] if log.statuses == ["success"] else []
+    found = []
+    if log.statuses and log.statuses[0] != "success":
+        found.append(f"status {log.statuses[0]} with the round's target met")
+    if passed[0].time_ms > log.stop_ms + CLOCK_SKEW and not task.evaluated_after_the_clock:
+        found.append("target met only after run_stop")
+    return found

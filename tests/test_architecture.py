@@ -1,0 +1,191 @@
+"""Who may import whom. The import graph is also what decides what reruns after an edit, so it is kept thin."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from octathlon import registry
+from octathlon.digest import ROOT, import_closure
+
+BASE = {"errors", "receipts", "settings"}
+CONTRACTS = BASE | {"contracts"}
+ARROWS = {  # area -> what its modules may reach, directly or not, beside the area itself
+    "errors": set(),
+    "digest": set(),
+    "receipts": {"errors"},
+    "settings": {"errors"},
+    "contracts": set(),
+    "registry": {"errors"},
+    "systems": {"settings", "errors"},
+    "config": {"registry", "systems", "settings", "errors"},
+    "rounds": set(),
+    "archives": {"receipts", "errors"},
+    "miniatures": set(),
+    "nn": CONTRACTS,
+    "harness": CONTRACTS | {"nn"},
+    "scoring": {"rounds", "registry", "receipts", "errors"},
+    "report": {"scoring", "rounds", "registry", "receipts", "errors"},
+    **{f"datasets.{name}": BASE | {"archives"} for name in registry.datasets()},
+    **{
+        f"benchmarks.{name}": CONTRACTS | {"nn", f"datasets.{registry.dataset_of(name)}"}
+        for name in registry.benchmarks()
+    },
+}
+WITHOUT_TORCH = ["errors", "digest", "receipts", "settings", "contracts", "registry", "systems", "config"]
+WITHOUT_TORCH += ["archives", "miniatures", "rounds", "scoring", "report", "cli"]
+
+
+def modules() -> list[str]:
+    """All modules of the package, but the empty ones of packages."""
+    paths = sorted(path for path in ROOT.rglob("*.py") if path.name != "__init__.py")
+    return [".".join(("octathlon", *path.relative_to(ROOT).with_suffix("").parts)) for path in paths]
+
+
+def area(module: str) -> str:
+    """The part of the house that a module belongs to."""
+    parts = module.split(".")[1:]
+    return ".".join(parts[:2]) if parts[:1] in (["datasets"], ["benchmarks"]) else "".join(parts[:1])
+
+
+def source(module: str) -> ast.Module:
+    return ast.parse(ROOT.joinpath(*module.split(".")[1:]).with_suffix(".py").read_text())
+
+
+def is_without_torch(module: str) -> bool:
+    return area(module) in WITHOUT_TORCH or module.endswith((".prepare", ".settings"))
+
+
+@pytest.mark.parametrize("module", [name for name in modules() if area(name) != "cli"])
+def test_a_module_reaches_only_what_its_area_may(module: str) -> None:
+    reached = {area(name) for name in import_closure(module)} - {area(module), "", "datasets", "benchmarks"}
+    assert reached <= ARROWS[area(module)]
+
+
+def test_training_reaches_no_preparation() -> None:
+    """Else an edit of the preparation would rerun runs whose data did not change."""
+    for name in registry.benchmarks():
+        closure = import_closure(f"octathlon.benchmarks.{name}.benchmark")
+        assert not {module for module in closure if module.endswith(".prepare") or area(module) == "archives"}
+
+
+def test_preparation_reaches_no_reader_of_its_own_output() -> None:
+    for name in registry.datasets():
+        assert f"octathlon.datasets.{name}.loader" not in import_closure(f"octathlon.datasets.{name}.prepare")
+
+
+def torch_imports(node: ast.AST) -> Iterator[int]:
+    """Lines that import torch when they run; those for type checkers alone never do."""
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+        return
+    names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+    names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+    if any(name.split(".")[0] in ("torch", "torchvision", "torchaudio") for name in names):
+        yield node.lineno
+    for child in ast.iter_child_nodes(node):
+        yield from torch_imports(child)
+
+
+@pytest.mark.parametrize(
+    "module", [name for name in modules() if is_without_torch(name) and area(name) != "cli"]
+)
+def test_what_must_start_at_once_never_imports_torch(module: str) -> None:
+    """Nor does anything that it reaches, not even inside a function."""
+    names = [name for name in import_closure(module) if name in modules()]
+    assert {name: list(torch_imports(source(name))) for name in names} == {name: [] for name in names}
+
+
+def test_importing_it_all_does_not_load_torch() -> None:
+    names = [name for name in modules() if is_without_torch(name)]
+    code = f"import sys, importlib\nfor name in {names}: importlib.import_module(name)\nprint('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert len(names) > 30 and result.stdout == "False\n"
+
+
+def test_miniatures_import_nothing_of_ours() -> None:
+    for module in modules():
+        if area(module) == "miniatures":
+            assert import_closure(module) == {module}
+
+
+def test_init_files_are_empty_and_imports_absolute() -> None:
+    assert [path for path in ROOT.rglob("__init__.py") if path.read_text().strip()] == []
+    folders = {path.parent for path in ROOT.rglob("*.py")}
+    assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
+    for module in modules():
+        levels = [node.level for node in ast.walk(source(module)) if isinstance(node, ast.ImportFrom)]
+        assert not any(levels), module
+
+
+@pytest.mark.parametrize("name", registry.datasets())
+def test_a_data_set_is_complete(name: str) -> None:
+    prepare, miniature = registry.preparer(name), registry.miniature(name)
+    for scale in registry.SCALES:
+        settings = registry.dataset_settings(name)(**registry.defaults("datasets", name, scale))
+        needed = prepare.archives(settings)
+        assert needed and set(needed) <= {archive["name"] for archive in registry.sources(name)["archives"]}
+        assert set(needed) <= set(miniature.archives(**settings.miniature))
+        steps = [step for kind in prepare.steps(settings).values() for step in kind]
+        assert steps and len(set(steps)) == len(steps) and "manifest" not in steps
+
+
+TENTH = """
+import json
+from octathlon import registry
+from octathlon.config import load
+from octathlon.errors import OctathlonError
+
+config = load({"benchmarks": ["tenth"], "overrides": {"tenth": {"width": 8}}, "runs": {"tenth": 2}})
+try:
+    load({"overrides": {"tnth": {}}})
+except OctathlonError as error:
+    complaint = str(error).splitlines()[1]
+print(json.dumps({
+    "benchmarks": registry.benchmarks(),
+    "datasets": registry.datasets(),
+    "chosen": list(config.benchmarks),
+    "needed": list(config.datasets),
+    "runs": config.runs("tenth"),
+    "width": config.benchmarks["tenth"].width,
+    "class": registry.benchmark_class("tenth").__module__,
+    "archives": registry.miniature("pictures").archives(),
+    "complaint": complaint.strip(),
+}))
+"""
+
+
+def test_a_tenth_benchmark_is_found_without_editing_a_file(tmp_path: Path) -> None:
+    """Two folders and a module are added to a copy of the package: a benchmark, its data, their miniature."""
+    package = shutil.copytree(ROOT, tmp_path / "octathlon", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(package / "benchmarks" / "resnet", package / "benchmarks" / "tenth")
+    shutil.copytree(package / "datasets" / "imagenet", package / "datasets" / "pictures")
+    shutil.copy(package / "miniatures" / "imagenet.py", package / "miniatures" / "pictures.py")
+    for path in (*package.glob("benchmarks/tenth/*.py"), *package.glob("datasets/pictures/*.py")):
+        renamed = path.read_text().replace("benchmarks.resnet", "benchmarks.tenth")
+        path.write_text(
+            renamed.replace("datasets.imagenet", "datasets.pictures").replace('"imagenet"', '"pictures"')
+        )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", TENTH]
+    output = subprocess.run(
+        command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    assert json.loads(output) == {
+        "benchmarks": sorted([*registry.benchmarks(), "tenth"]),
+        "datasets": sorted([*registry.datasets(), "pictures"]),
+        "chosen": ["tenth"],
+        "needed": ["pictures"],
+        "runs": 2,
+        "width": 8,
+        "class": "octathlon.benchmarks.tenth.benchmark",
+        "archives": registry.miniature("imagenet").archives(),
+        "complaint": "overrides.tnth: unknown name; did you mean tenth?",
+    }

@@ -1,0 +1,148 @@
+"""Damaged click logs: each time one sentence that names the file and, where it can, the row."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from pathlib import Path
+
+import pytest
+
+from octathlon.datasets.click_logs.prepare import prepare
+from octathlon.datasets.click_logs.settings import Settings
+from octathlon.datasets.click_logs.text import NAMES, read_day
+from octathlon.errors import OctathlonError
+
+FIELDS = ["0", *map(str, range(13)), *(f"{number:08x}" for number in range(26))]
+
+
+def lines(rows: int = 6, **changes: dict[int, str]) -> bytes:
+    """Good rows, but for `row<n>={column: field}`, both counted from 1."""
+    texts = []
+    for number in range(1, rows + 1):
+        fields = dict(enumerate(FIELDS, start=1)) | changes.get(f"row{number}", {})
+        texts.append("\t".join(field for field in fields.values() if field is not None) + "\n")
+    return "".join(texts).encode("utf-8", "surrogateescape")
+
+
+def read(folder: Path, content: bytes, piece: int = 1 << 20) -> list[list[int]]:
+    path = folder / "day_0.gz"
+    path.write_bytes(gzip.compress(content))
+    return [list(row) for frame in read_day(path, 40_000_000, piece) for row in frame.select(NAMES).rows()]
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({40: None}, "39 columns instead of 40"),
+        ({40: "0\t0"}, "41 columns instead of 40"),
+        ({1: "2"}, "the label '2'"),
+        ({1: "-1"}, "the label '-1'"),
+        ({1: ""}, "the label ''"),
+        ({2: "1.5"}, "'1.5' in column 2"),
+        ({14: "x"}, "'x' in column 14"),
+        ({3: "+1"}, "'+1' in column 3"),
+        ({3: " 1"}, "' 1' in column 3"),
+        ({3: "2147483648"}, "'2147483648' in column 3"),
+        ({15: "0000000g"}, "'0000000g' in column 15"),
+        ({40: "-0000001"}, "'-0000001' in column 40"),
+        ({40: "+0000001"}, "'+0000001' in column 40"),
+        ({40: "0x000001"}, "'0x000001' in column 40"),
+        ({40: "00000001\r"}, "in column 40"),
+        ({16: "123456789"}, "'123456789' in column 16"),
+        ({16: '"0000001'}, "in column 16"),
+        ({16: "\udce9"}, "in column 16"),
+    ],
+)
+@pytest.mark.parametrize("piece", [1 << 20, 600])
+def test_a_bad_row_is_named(tmp_path, fields, complaint, piece):
+    """Also where the text is read in pieces of two rows."""
+    with pytest.raises(OctathlonError) as error:
+        read(tmp_path, lines(row5=fields), piece)
+    assert "day_0.gz: row 5 has" in str(error.value)
+    assert complaint in str(error.value)
+
+
+def test_a_short_and_a_long_row_do_not_make_up_for_each_other(tmp_path):
+    with pytest.raises(OctathlonError, match="row 2 has 39 columns"):
+        read(tmp_path, lines(row2={40: None}, row4={40: "0\t0"}))
+
+
+def test_an_empty_line_is_no_row(tmp_path):
+    with pytest.raises(OctathlonError, match="row 4 has 1 columns"):
+        read(tmp_path, lines(3) + b"\n" + lines(3))
+
+
+def test_extremes_are_read(tmp_path):
+    """The last line without its line feed, the largest numbers, all fields empty."""
+    first = {2: "-2147483648", 3: "2147483647", 15: "ffffffff", 16: "FFFFFFFF", 17: "5"}
+    last = {column: "" for column in range(2, 41)}
+    rows = read(tmp_path, lines(2, row1=first, row2=last).removesuffix(b"\n"))
+    assert rows[0][1:3] == [-(2**31), 2**31 - 1]
+    assert rows[0][14:17] == [0xFFFFFFFF % 40_000_000] * 2 + [5]
+    assert rows[1] == [0] * 40
+
+
+def test_pieces_change_nothing(tmp_path):
+    content = lines(50, row7={2: ""}, row50={40: ""})
+    assert all(read(tmp_path, content, piece) == read(tmp_path, content) for piece in (200, 1000, 12_000))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "bit", "empty", "text", "binary"])
+def test_a_damaged_file_is_named(tmp_path, damage):
+    content = gzip.compress(lines(2000))
+    flipped = content[:300] + bytes([content[300] ^ 1]) + content[301:]
+    (tmp_path / "day_0.gz").write_bytes(
+        {
+            "truncated": content[:-20],
+            "bit": flipped,
+            "empty": b"",
+            "text": lines(),
+            "binary": gzip.compress(bytes(3 << 20)),
+        }[damage]
+    )
+    with pytest.raises(OctathlonError, match=r"day_0\.gz: "):
+        list(read_day(tmp_path / "day_0.gz", 40_000_000, 1 << 20))
+
+
+def settings(**changes) -> Settings:
+    keys = {"source": "", "days": 2, "day_jobs": 2, "max_ind_range": 1000, "buckets": 1, "shuffle_seed": 1}
+    return Settings(**keys | changes)
+
+
+def test_a_failed_step_leaves_no_receipt(tmp_path):
+    (tmp_path / "day_0.gz").write_bytes(gzip.compress(lines(row5={1: "2"})))
+    with pytest.raises(OctathlonError, match="row 5"):
+        prepare("scan-0", tmp_path, tmp_path / "out", settings())
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_day_that_changes_between_scan_and_encode_is_noticed(tmp_path):
+    for day in range(2):
+        (tmp_path / f"day_{day}.gz").write_bytes(gzip.compress(lines()))
+    for step in ("scan-0", "scan-1", "dictionaries"):
+        prepare(step, tmp_path, tmp_path / "out", settings())
+    (tmp_path / "day_0.gz").write_bytes(gzip.compress(lines(row3={40: "000003e7"})))
+    with pytest.raises(OctathlonError, match="changed since"):
+        prepare("encode-0", tmp_path, tmp_path / "out", settings())
+
+
+@pytest.mark.parametrize("step", ["scan-2", "scan-", "scan-01", "shuffle", "bucket-1", "../scan-0"])
+def test_an_unknown_step_is_refused(tmp_path, step):
+    with pytest.raises(OctathlonError, match=r"no step .* choose scan-0 to scan-1"):
+        prepare(step, tmp_path, tmp_path, settings())
+
+
+def test_a_step_before_its_time_says_so(tmp_path):
+    with pytest.raises(OctathlonError, match=r"dictionaries\.json: not there"):
+        prepare("encode-0", tmp_path, tmp_path / "out", settings())
+
+
+def test_a_bucket_without_the_days_rows_says_which_step_makes_them(tmp_path):
+    for day in range(2):
+        (tmp_path / f"day_{day}.gz").write_bytes(gzip.compress(lines()))
+    for step in ("scan-0", "scan-1", "dictionaries", "encode-0", "encode-1", "bucket-0"):
+        prepare(step, tmp_path, tmp_path / "out", settings())
+    shutil.rmtree(tmp_path / "out/work")
+    with pytest.raises(OctathlonError, match=r"day-0\.bin: cannot be read .* encodes this day again"):
+        prepare("bucket-0", tmp_path, tmp_path / "out", settings())

@@ -1,0 +1,158 @@
+"""What a run does about mistakes and accidents."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import time
+
+import psutil
+import pytest
+
+from octathlon.receipts import file_digest
+
+STAGES = {  # stage -> (a word of its command line, what to delete so that it runs again)
+    "archive": ("miniature", "data/mini/*/archives/*"),
+    "prepare": ("prepare", "data/mini/*/prepared/*"),
+    "train": ("train", "results/mini/*/results/local/*/*"),
+    "score": ("score", "results/mini/scores.*"),
+    "report": ("report", "results/mini/report.html"),
+}
+
+
+def prepared_digests(project):
+    manifests = sorted(project.folder.glob("data/mini/*/prepared/manifest.json"))
+    shards = {
+        path.parent / name: facts["sha256"]
+        for path in manifests
+        for name, facts in json.loads(path.read_text())["shards"].items()
+    }
+    assert all(file_digest(path) == digest for path, digest in shards.items())
+    return {path.relative_to(project.folder): digest for path, digest in shards.items()}
+
+
+def delete(project, pattern):
+    for path in project.folder.glob(pattern):
+        if path.is_dir():
+            subprocess.run(["rm", "-r", path], check=True)
+        else:
+            path.unlink()
+
+
+def kill_one_job(project, word, moment):
+    """Start the workflow; kill the first job of a stage `moment` seconds after it began. Returns the exit code."""
+    snakemake = subprocess.Popen(
+        project.command(),
+        cwd=project.folder,
+        env=project.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    parent = psutil.Process(snakemake.pid)
+    while snakemake.poll() is None:
+        for process in parent.children(recursive=True):
+            try:
+                command = process.cmdline()
+                if any(part.endswith("/octathlon") for part in command) and word in command:
+                    time.sleep(moment)
+                    process.kill()
+                    return snakemake.wait()
+            except psutil.NoSuchProcess:
+                continue
+    return snakemake.returncode
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", STAGES)
+def test_killed_job_loses_nothing_and_the_rerun_completes(project, stage):
+    word, outputs = STAGES[stage]
+    before = prepared_digests(project)
+    moments = random.Random(stage)
+    for _ in range(2):
+        delete(project, outputs)
+        kill_one_job(project, word, moments.uniform(0, 0.7))
+        project.run()
+        assert prepared_digests(project) == before
+        assert not [path for path in project.folder.glob("results/mini/**/.*") if path.is_file()]
+        assert not list(project.folder.glob("data/mini/*/prepared/**/.*.tmp"))
+    assert project.run() == set()
+
+
+@pytest.mark.slow
+def test_killed_workflow_is_taken_up_again(project):
+    before = prepared_digests(project)
+    delete(project, "results/mini/*/results/local/*/*")
+    snakemake = subprocess.Popen(
+        project.command(),
+        cwd=project.folder,
+        env=project.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        stderr=subprocess.STDOUT,
+    )
+    for line in snakemake.stdout:
+        if line.startswith("rule train:"):
+            break
+    for process in [*psutil.Process(snakemake.pid).children(recursive=True), psutil.Process(snakemake.pid)]:
+        process.kill()
+    snakemake.wait()
+    snakemake.stdout.close()
+    assert project.snakemake("--unlock").returncode == 0
+    project.run()
+    assert prepared_digests(project) == before
+
+
+def test_all_configuration_errors_at_once_without_a_traceback(project):
+    (project.folder / "bad.yaml").write_text(
+        "scale: medium\nbenchmrks: [resnet]\nruns: {dlm: 3}\n"
+        "overrides: {resnet: {global_batchsize: 3, cadence: {evry: 2}}}\nsystems: {a/b: {}}\n"
+    )
+    done = project.snakemake("-n", overlays=("tiny.yaml", "bad.yaml"))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout
+    for words in (
+        "scale",
+        "benchmrks: unknown key; did you mean benchmarks?",
+        "runs.dlm: unknown name; did you mean dlrm?",
+        "global_batchsize: unknown key; did you mean global_batch_size?",
+        "evry: unknown key; did you mean every?",
+        "a/b",
+    ):
+        assert words in done.stdout, done.stdout
+
+
+def test_missing_archives_are_all_named_before_anything_runs(project):
+    (project.folder / "full.yaml").write_text(
+        "datasets: {imagenet: {source: upstream}, click_logs: {source: nowhere}}\n"
+    )
+    done = project.snakemake(overlays=("tiny.yaml", "full.yaml"))
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout
+    for name in (
+        "ILSVRC2012_img_train.tar",
+        "ILSVRC2012_img_val.tar",
+        "ILSVRC2012_devkit_t12.tar.gz",
+        "day_0.gz",
+        "day_2.gz",
+    ):
+        assert name in done.stdout
+    assert "147,897,477,120 bytes" in done.stdout
+    assert "data/mini/imagenet/downloads/ILSVRC2012_img_train.tar" in done.stdout
+    assert "image-net.org" in done.stdout
+
+
+def test_damaged_archive_stops_its_own_data_set_with_a_sentence(project):
+    own = project.folder / "own"
+    own.mkdir()
+    for path in project.folder.glob("data/mini/imagenet/archives/ILSVRC*"):
+        if path.suffix != ".json":
+            (own / path.name).write_bytes(path.read_bytes())
+    train = own / "ILSVRC2012_img_train.tar"
+    train.write_bytes(train.read_bytes()[:-20_000])
+    (project.folder / "own.yaml").write_text("datasets: {imagenet: {source: own}}\n")
+    done = project.snakemake(overlays=("tiny.yaml", "own.yaml"))
+    assert done.returncode == 1
+    assert "octathlon: " in done.stdout
+    assert "ILSVRC2012_img_train.tar: truncated or damaged" in done.stdout
+    assert "Traceback" not in done.stdout

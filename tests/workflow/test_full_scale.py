@@ -1,0 +1,59 @@
+"""The whole round at full scale, planned with all archives pretended to be there."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from tiny_project import copy_of_sources, pretend_archives
+
+from octathlon import registry
+from octathlon.scoring.rules import load_round
+
+JOB = re.compile(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory):
+    """(rule, description) of each planned job."""
+    project = copy_of_sources(tmp_path_factory.mktemp("full"))
+    (project.folder / "full.yaml").write_text("scale: full\n")
+    pretend_archives(project, "full")
+    done = project.snakemake("-n", overlays=("full.yaml",))
+    assert done.returncode == 0, done.stdout[-5000:]
+    return JOB.findall(done.stdout)
+
+
+def test_every_benchmark_has_the_rounds_number_of_runs(jobs):
+    runs = [re.search(r"benchmark=(\w+), n=(\d+)", text).groups() for rule, text in jobs if rule == "train"]
+    rules = load_round("v1.1")
+    assert sorted(runs) == sorted(
+        (name, str(n)) for name in registry.benchmarks() for n in range(rules.task(name).runs)
+    )
+
+
+def test_every_archive_is_fetched_and_every_shard_prepared(jobs):
+    fetched = {re.search(r"archive=(\S+)", text)[1] for rule, text in jobs if rule == "archive"}
+    assert fetched == {
+        archive["name"]
+        for dataset in registry.datasets()
+        for archive in registry.sources(dataset)["archives"]
+    }
+    for dataset in registry.datasets():
+        settings = registry.dataset_settings(dataset)(**registry.defaults("datasets", dataset, "full"))
+        steps = [step for names in registry.preparer(dataset).steps(settings).values() for step in names]
+        planned = {
+            step
+            for rule, text in jobs
+            if rule.startswith(dataset)
+            for step in re.findall(r"receipts/(\S+)\.json\n", text)
+        }
+        assert set(steps) <= planned
+
+
+def test_every_job_asks_for_memory_and_time(jobs):
+    assert len(jobs) > 100
+    for rule, text in jobs:
+        resources = re.search(r"resources: (.*)", text)[1]
+        assert re.search(r"mem_mb=\d+", resources), (rule, resources)
+        assert re.search(r"runtime=\d+", resources), (rule, resources)

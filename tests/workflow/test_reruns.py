@@ -1,0 +1,155 @@
+"""What reruns after which change: every case is a real run of the workflow."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+
+import pytest
+
+SCORES = {"score results/mini/scores.csv", "report_page results/mini/report.html"}
+DATASETS = {"resnet": "imagenet", "dlrm": "click_logs"}
+
+
+def trainings(benchmark, numbers=range(2)):
+    return {f"train results/mini/octathlon/results/local/{benchmark}/result_{n}.txt" for n in numbers}
+
+
+def archives_of(project, dataset):
+    folder = project.folder / "data" / "mini" / dataset / "archives"
+    return sorted(
+        path for path in folder.iterdir() if path.suffix != ".json" and not path.name.startswith(".")
+    )
+
+
+def shards(jobs, dataset):
+    return {job for job in jobs if job.startswith(f"{dataset}_")}
+
+
+def test_nothing_changed_nothing_runs(project):
+    assert project.run() == set()
+
+
+def test_touched_archives_and_sources_rerun_nothing(project):
+    for path in [*archives_of(project, "imagenet"), *archives_of(project, "click_logs")]:
+        path.touch()
+    for path in [*project.folder.glob("src/**/*.py"), *project.folder.glob("data/**/*.json")]:
+        path.touch()
+    assert project.run() == set()
+
+
+def test_archives_written_anew_with_the_same_content_rerun_nothing(project):
+    for path in archives_of(project, "imagenet"):
+        shutil.copyfile(path, path.with_suffix(".copy"))
+        os.replace(path.with_suffix(".copy"), path)  # noqa: PTH105
+    assert project.run() == set()
+
+
+def test_deleted_archives_rerun_nothing(project):
+    for path in archives_of(project, "click_logs"):
+        path.unlink()
+    assert project.run() == set()
+
+
+def test_comments_and_docstrings_rerun_nothing(project):
+    for path in (
+        "benchmarks/resnet/model.py",
+        "datasets/click_logs/prepare.py",
+        "harness/loop.py",
+        "scoring/entries.py",
+    ):
+        project.append(f"src/octathlon/{path}", "\n\n# A remark.\n")
+    project.edit("src/octathlon/harness/loop.py", '"""The timed loop', '"""The well timed loop')
+    assert project.run() == set()
+
+
+@pytest.mark.parametrize("benchmark", ["resnet", "dlrm"])
+def test_edited_model_reruns_its_own_runs_and_the_scores(project, benchmark):
+    project.append(f"src/octathlon/benchmarks/{benchmark}/model.py", "\n\nUNUSED = 1\n")
+    assert project.run() == trainings(benchmark) | SCORES
+    assert project.run() == set()
+
+
+def test_edited_harness_reruns_all_runs(project):
+    project.append("src/octathlon/harness/loop.py", "\n\nUNUSED = 1\n")
+    assert project.run() == trainings("resnet") | trainings("dlrm") | SCORES
+
+
+def test_edited_scoring_reruns_scores_only(project):
+    project.append("src/octathlon/scoring/olympic.py", "\n\nUNUSED = 1\n")
+    assert project.run() == SCORES
+
+
+def test_edited_rules_of_the_round_rerun_scores_only(project):
+    project.append("src/octathlon/rounds/v1.1.yaml", "\n# A remark in data counts: bytes are compared.\n")
+    assert project.run() == SCORES
+
+
+def test_edited_preparation_reruns_one_data_set_and_its_benchmark(project):
+    project.append("src/octathlon/datasets/imagenet/images.py", "\n\nUNUSED = 1\n")
+    jobs = project.run()
+    assert len(shards(jobs, "imagenet")) == 4  # two training shards, one of validation, the manifest
+    assert jobs - shards(jobs, "imagenet") == trainings("resnet") | SCORES
+
+
+def test_preparation_first_spares_the_training_when_it_makes_the_same(project):
+    project.append("src/octathlon/datasets/imagenet/images.py", "\n\nUNUSED = 1\n")
+    assert len(shards(project.run("data"), "imagenet")) == 4
+    assert project.run() == set()
+
+
+def test_one_changed_record_reruns_its_data_set_and_benchmark(project):
+    day = archives_of(project, "click_logs")[1]
+    lines = gzip.decompress(day.read_bytes()).splitlines(keepends=True)
+    lines[5] = (b"0" if lines[5].startswith(b"1") else b"1") + lines[5][1:]
+    day.write_bytes(gzip.compress(b"".join(lines)))
+    own = project.folder / "own"
+    shutil.copytree(day.parent, own, ignore=shutil.ignore_patterns("*.json", ".*"))
+    (project.folder / "own.yaml").write_text("datasets: {click_logs: {source: own}}\n")
+    jobs = project.run(overlays=("tiny.yaml", "own.yaml"))
+    others = {job for job in jobs if not job.startswith(("archive ", "click_logs_"))}
+    assert others == trainings("dlrm") | SCORES
+    assert f"archive data/mini/click_logs/archives/{day.name}.json" in jobs
+    assert not any("imagenet" in job for job in jobs)
+    assert project.run(overlays=("tiny.yaml", "own.yaml")) == set()
+
+
+def test_one_changed_archive_of_an_own_folder_is_fetched_alone(project):
+    own = project.folder / "own"
+    shutil.copytree(
+        archives_of(project, "click_logs")[0].parent, own, ignore=shutil.ignore_patterns("*.json", ".*")
+    )
+    (project.folder / "own.yaml").write_text("datasets: {click_logs: {source: own}}\n")
+    overlays = ("tiny.yaml", "own.yaml")
+    project.run("data", overlays=overlays)
+    assert project.run(overlays=overlays) == set()  # the same content from another place
+    day = own / "day_1.gz"
+    lines = gzip.decompress(day.read_bytes()).splitlines(keepends=True)
+    day.write_bytes(gzip.compress(b"".join(lines[:-1])))
+    jobs = project.run(overlays=overlays)
+    assert {job for job in jobs if job.startswith("archive ")} == {
+        "archive data/mini/click_logs/archives/day_1.gz.json"
+    }
+    assert {job for job in jobs if job.startswith("train ")} == trainings("dlrm")
+    assert any(job.startswith("click_logs_scan") and "scan-1" in job for job in jobs)
+    assert not any(job.startswith("click_logs_scan") and "scan-0" in job for job in jobs)
+
+
+def test_one_more_run_is_one_run_and_a_score(project):
+    (project.folder / "more.yaml").write_text("runs: 3\n")
+    jobs = project.run(overlays=("tiny.yaml", "more.yaml"))
+    assert jobs == trainings("resnet", [2]) | trainings("dlrm", [2]) | SCORES
+    fewer = project.run()  # back to two: the third is not scored, and nothing is trained
+    assert fewer == SCORES
+
+
+def test_other_hyperparameter_reruns_its_benchmark(project):
+    (project.folder / "over.yaml").write_text("overrides: {resnet: {base_learning_rate: 2.0}}\n")
+    assert project.run(overlays=("tiny.yaml", "over.yaml")) == trainings("resnet") | SCORES
+
+
+def test_other_seed_of_the_runs_redraws_the_miniatures_too(project):
+    jobs = project.run("-n", "--config", "seed=2")
+    assert trainings("resnet") | trainings("dlrm") <= jobs
+    assert {job for job in jobs if job.startswith("archive ")}

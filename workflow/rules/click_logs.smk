@@ -1,0 +1,96 @@
+# Click logs: each day is read twice, for the dictionaries and for the rows; then each bucket is shuffled.
+
+
+def days_read(wildcards):
+    """The archives of the days that a scan or encode job reads."""
+    settings = CONFIG.datasets["click_logs"]
+    days = registry.preparer("click_logs").days_of(int(wildcards.number), settings)
+    return [archive("click_logs", f"day_{day}.gz") for day in days]
+
+
+rule click_logs_scan:
+    input:
+        days_read,
+    output:
+        prepared("click_logs", "receipts", "{kind}-{number}.json"),
+    log:
+        "logs/prepare/click_logs/{kind}-{number}.log",
+    wildcard_constraints:
+        kind="scan",
+        number=r"\d+",
+    conda:
+        "../../envs/octathlon.yaml"
+    threads: 1
+    resources:
+        mem_mb=2500,
+        runtime=120,
+    params:
+        code=code("octathlon.datasets.click_logs.prepare"),
+        options=prepare_options("click_logs"),
+    shell:
+        "POLARS_MAX_THREADS={threads} octathlon prepare click_logs {wildcards.kind}-{wildcards.number}"
+        " {params.options:q} &> {log:q}"
+
+
+rule click_logs_dictionaries:
+    input:
+        receipts("click_logs", "scan"),
+    output:
+        prepared("click_logs", "receipts", "dictionaries.json"),
+    log:
+        "logs/prepare/click_logs/dictionaries.log",
+    conda:
+        "../../envs/octathlon.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        code=code("octathlon.datasets.click_logs.prepare"),
+        options=prepare_options("click_logs"),
+    shell:
+        "POLARS_MAX_THREADS={threads} octathlon prepare click_logs dictionaries {params.options:q} &> {log:q}"
+
+
+use rule click_logs_scan as click_logs_encode with:
+    input:
+        days_read,
+        prepared("click_logs", "receipts", "dictionaries.json"),
+    wildcard_constraints:
+        kind="encode",
+        number=r"\d+",
+    resources:
+        mem_mb=6000,
+        runtime=240,
+
+
+use rule click_logs_scan as click_logs_bucket with:
+    input:
+        receipts("click_logs", "encode"),
+    wildcard_constraints:
+        kind="bucket",
+        number=r"\d+",
+    resources:
+        mem_mb=5000,
+        runtime=60,
+
+
+rule click_logs_manifest:
+    input:
+        prepared("click_logs", "receipts", "dictionaries.json"),
+        receipts("click_logs", "encode", "bucket"),
+    output:
+        prepared("click_logs", "manifest.json"),
+    log:
+        "logs/prepare/click_logs/manifest.log",
+    conda:
+        "../../envs/octathlon.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code("octathlon.datasets.click_logs.prepare"),
+        options=prepare_options("click_logs"),
+    shell:
+        "octathlon prepare click_logs manifest {params.options:q} &> {log:q}"
