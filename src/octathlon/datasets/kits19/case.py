@@ -60,7 +60,9 @@ def read_case(archives: Path, number: int) -> Case:
             f"{label_path}: shape {label.shape}, but the image has {image.shape}; use files of one case"
         )
     if not np.allclose(_axes(header), _axes(label_header), atol=1e-2):
-        raise OctathlonError(f"{label_path}: its affine is not the image's; use files of one case and release")
+        raise OctathlonError(
+            f"{label_path}: its affine is not the image's; use files of one case and release"
+        )
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise OctathlonError(f"{image_path}: has voxels that are no numbers; {REMEDY}")
     classes = label.astype(np.uint8)

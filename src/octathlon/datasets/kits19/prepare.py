@@ -39,7 +39,10 @@ def archives(settings: Settings) -> list[str]:
 
 def steps(settings: Settings) -> dict[str, list[str]]:
     """The steps before `manifest`: one for each group of cases, and named like its shard."""
-    return {split: [f"{split}-{number:03d}" for number in range(len(groups))] for split, groups in _groups(settings)}
+    return {
+        split: [f"{split}-{number:03d}" for number in range(len(groups))]
+        for split, groups in _groups(settings)
+    }
 
 
 def inputs(step: str, settings: Settings) -> list[str]:
@@ -98,7 +101,10 @@ def class_boxes(label: np.ndarray) -> dict[str, list[list[list[int]]]]:
         if around:
             components, _count = ndimage.label(label[around] == number)
             found = [
-                [[part.start + whole.start, part.stop + whole.start] for part, whole in zip(box, around, strict=True)]
+                [
+                    [part.start + whole.start, part.stop + whole.start]
+                    for part, whole in zip(box, around, strict=True)
+                ]
                 for box in ndimage.find_objects(components)
             ]
             boxes[CLASSES[number]] = sorted(found, key=_volume, reverse=True)[:2]
@@ -120,7 +126,9 @@ def _groups(settings: Settings) -> list[tuple[str, list[tuple[int, ...]]]]:
 
 
 def _cases(step: str, settings: Settings) -> tuple[int, ...]:
-    known = {f"{split}-{n:03d}": numbers for split, groups in _groups(settings) for n, numbers in enumerate(groups)}
+    known = {
+        f"{split}-{n:03d}": numbers for split, groups in _groups(settings) for n, numbers in enumerate(groups)
+    }
     if step not in known:
         raise OctathlonError(f"kits19 has no step {step!r}; choose one of {', '.join(known)}, or manifest")
     return known[step]
@@ -200,7 +208,9 @@ def _write_manifest(out: Path, settings: Settings) -> None:
     for split, names in steps(settings).items():
         receipts = [read_json(out / "receipts" / f"{name}.json") for name in names]
         files |= {name: facts for receipt in receipts for name, facts in receipt["files"].items()}
-        splits[split] = [case | {"shard": receipt["step"]} for receipt in receipts for case in receipt["cases"]]
+        splits[split] = [
+            case | {"shard": receipt["step"]} for receipt in receipts for case in receipt["cases"]
+        ]
     manifest = {
         "format": 1,
         "dataset": "kits19",

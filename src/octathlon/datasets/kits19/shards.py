@@ -40,6 +40,8 @@ def open_shard(folder: Path, name: str) -> h5py.File:
     """
     path = folder / shard_file(name)
     try:
-        return h5py.File(path, locking=False)  # nobody writes it: publish renames, and some file systems can't lock
+        return h5py.File(
+            path, locking=False
+        )  # nobody writes it: publish renames, and some file systems can't lock
     except OSError as error:
         raise OctathlonError(f"{path}: cannot open it ({error}); prepare kits19 again") from error
