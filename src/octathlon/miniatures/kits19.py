@@ -14,7 +14,7 @@ from __future__ import annotations
 import gzip
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,10 @@ RECORDS = "data/kits.json"
 VOXEL = np.array([1.6, 1.2, 1.2])
 """Millimetres of a voxel in preparation; sizes below are in such voxels: slices, rows, columns."""
 
+WIDTH = (18.0, 23.0)
+"""Rows and columns of a body; slices are one of the next two."""
+SHORT = (22.0, 28.0)
+LONG = (800.0, 1000.0)
 AIR, FAT, MUSCLE, LIVER, KIDNEY, TUMOUR, BONE, VESSEL = -1000, -90, 40, 80, 230, -30, 600, 130
 """Hounsfield units."""
 NOISE = 20
@@ -76,14 +80,12 @@ def _label(seed: int, number: int) -> bytes:
 
 
 def _records(seed: int, cases: int) -> bytes:
-    spacings = {number: _Body(seed, number).spacing.tolist() for number in [*range(cases), UNLABELLED]}
-    records = [
-        {
-            "case_id": f"case_{number:05d}",
-            "voxel_spacing": dict(zip(("z_spacing", "y_spacing", "x_spacing"), spacing, strict=True)),
-        }
-        for number, spacing in spacings.items()
-    ]
+    """kits.json with the one field that has to do with the volumes."""
+    records = []
+    for number in (*range(cases), UNLABELLED):
+        z, y, x = _Body(seed, number).spacing.tolist()
+        spacing = {"x_spacing": x, "y_spacing": y, "z_spacing": z}
+        records.append({"case_id": f"case_{number:05d}", "voxel_spacing": spacing})
     return json.dumps(records, indent=4).encode()
 
 
@@ -91,30 +93,29 @@ def _records(seed: int, cases: int) -> bytes:
 
 
 class _Body:
-    """One patient: where everything is. Organs are (value, label, ellipsoid); later ones cover earlier ones."""
+    """One patient: where everything is, in voxels of `VOXEL`."""
 
     def __init__(self, seed: int, number: int) -> None:
         rng = np.random.default_rng([seed, number])
         self.spacing = np.array([rng.uniform(1.2, 2.4), *[rng.uniform(0.7, 1.0)] * 2], np.float32)
-        rows, columns = rng.uniform(18, 23, 2)
-        slices = rng.uniform(22, 28) if number in EVALUATED else rng.uniform(*LONG)
+        rows, columns = rng.uniform(*WIDTH, 2)
+        slices = rng.uniform(*(SHORT if number in EVALUATED else LONG))
         if number == THIN:
             slices = rng.uniform(11, 14)
-        size = np.array([slices, rows, columns])
-        self.shape = tuple((size * VOXEL / self.spacing).astype(int).tolist())
-        self._size = size
-        self._organs = list(_organs(rng, size, tumour=number != NO_TUMOUR))
+        self._size = np.array([slices, rows, columns])
+        self.shape = tuple((self._size * VOXEL / self.spacing).astype(int).tolist())
+        self._organs = list(_organs(rng, self._size, tumour=number != NO_TUMOUR))
 
     def image(self, rng: np.random.Generator) -> np.ndarray:
         """Hounsfield units, float32 of the case's shape."""
         grid = self._grid()
-        _, row, column = grid
-        body = np.hypot((row / self._size[1] - 0.5) / 0.48, (column / self._size[2] - 0.5) / 0.48)
         volume = np.full(self.shape, AIR, np.float32)
+        _, rows, columns = self._size
+        body = np.hypot(grid[1] / rows - 0.5, grid[2] / columns - 0.5) / 0.48
         for value, radius in ((FAT, 1.0), (MUSCLE, 0.93)):
-            volume += (value - volume) * _coverage(body / radius, self._size[1] * 0.48)
-        for value, _number, organ in self._organs:
-            part, radii = organ.within(grid)
+            volume += (value - volume) * _coverage(body / radius, rows * 0.48)
+        for value, _class, organ in self._organs:
+            part, radii = organ.around(grid)
             volume[part] += (value - volume[part]) * _coverage(radii, organ.semi_axes.min())
         return volume + rng.standard_normal(self.shape, np.float32) * NOISE
 
@@ -123,78 +124,57 @@ class _Body:
         grid = self._grid()
         label = np.zeros(self.shape, np.uint8)
         for _value, number, organ in self._organs:
-            part, radii = organ.within(grid)
+            part, radii = organ.around(grid)
             label[part][radii <= 1] = number
         return label
 
     def _grid(self) -> list[np.ndarray]:
-        """The centres of the case's voxels along each axis, float32, in voxels of the preparation."""
-        lines = [
-            np.arange(count, dtype=np.float32) * (spacing / voxel)
-            for count, spacing, voxel in zip(self.shape, self.spacing, VOXEL, strict=True)
-        ]
-        return list(np.ix_(*lines))
+        """Where the case's voxels are along each axis, float32, of shapes that broadcast to the case's."""
+        axes = zip(self.shape, self.spacing / VOXEL, strict=True)
+        return list(np.ix_(*(np.arange(count, dtype=np.float32) * step for count, step in axes)))
 
 
 class _Ellipsoid:
-    def __init__(self, centre: np.ndarray, semi_axes: np.ndarray, angle: float = 0.0) -> None:
-        self.centre, self.semi_axes, self._angle = centre, semi_axes, angle
+    """Semi-axes along slices, rows and columns; `angle`, in radians, turns it in the plane of the slice."""
 
-    def within(self, grid: list[np.ndarray]) -> tuple[tuple[slice, ...], np.ndarray]:
-        """The part of the grid around it, and how far out the voxels there are: 1 on the surface."""
-        reach = self.semi_axes.copy()
-        reach[1:] = self.semi_axes[1:].max()
-        part = tuple(
-            slice(*np.searchsorted(line.ravel(), [centre - 1.5 * far, centre + 1.5 * far]))
-            for line, centre, far in zip(grid, self.centre, reach, strict=True)
-        )
-        z, y, x = (
-            line.ravel()[cut].reshape([-1 if axis == own else 1 for axis in range(3)]) - centre
-            for own, (line, cut, centre) in enumerate(zip(grid, part, self.centre, strict=True))
-        )
+    def __init__(self, centre: Sequence[float], semi_axes: Sequence[float], angle: float = 0.0) -> None:
+        self.centre, self.semi_axes, self._angle = np.array(centre), np.array(semi_axes), angle
+
+    def around(self, grid: list[np.ndarray]) -> tuple[tuple[slice, ...], np.ndarray]:
+        """The part of the grid near it, and how far out the voxels there are: 1 on the surface."""
+        a, b, c = self.semi_axes
+        reach = 1.5 * np.array([a, max(b, c), max(b, c)])
+        part, offsets = [], []
+        for axis, line in enumerate(grid):
+            centre = self.centre[axis]
+            part.append(slice(*np.searchsorted(line.ravel(), [centre - reach[axis], centre + reach[axis]])))
+            inside = [slice(None)] * 3
+            inside[axis] = part[axis]
+            offsets.append(line[tuple(inside)] - centre)
+        z, y, x = offsets
         sine, cosine = np.sin(self._angle), np.cos(self._angle)
         along, across = cosine * y + sine * x, cosine * x - sine * y
-        a, b, c = self.semi_axes
-        return part, np.sqrt((z / a) ** 2 + (along / b) ** 2 + (across / c) ** 2)
-
-
-LONG = (800.0, 1000.0)
+        return tuple(part), np.sqrt((z / a) ** 2 + (along / b) ** 2 + (across / c) ** 2)
 
 
 def _organs(
     rng: np.random.Generator, size: np.ndarray, tumour: bool
 ) -> Iterator[tuple[int, int, _Ellipsoid]]:
+    """(Hounsfield units, class, where) of each organ; later ones cover earlier ones."""
     slices, rows, columns = size
     middle = rng.uniform(0.42, 0.58) * slices
-    yield BONE, 0, _Ellipsoid(np.array([slices / 2, 0.8 * rows, 0.5 * columns]), np.array([slices, 1.8, 1.8]))
-    yield (
-        LIVER,
-        0,
-        _Ellipsoid(
-            np.array([middle - 5, 0.35 * rows, 0.3 * columns]), np.array([6, 0.2 * rows, 0.2 * columns])
-        ),
-    )
-    yield (
-        VESSEL,
-        0,
-        _Ellipsoid(np.array([slices / 2, 0.6 * rows, 0.5 * columns]), np.array([slices, 1.0, 1.0])),
-    )
+    yield BONE, 0, _Ellipsoid((slices / 2, 0.8 * rows, columns / 2), (slices, 1.8, 1.8))
+    yield LIVER, 0, _Ellipsoid((middle - 5, 0.35 * rows, 0.3 * columns), (6, 0.2 * rows, 0.2 * columns))
+    yield VESSEL, 0, _Ellipsoid((slices / 2, 0.6 * rows, columns / 2), (slices, 1.0, 1.0))
     sick = rng.integers(2)
     for side, across in enumerate((0.27, 0.73)):
-        centre = np.array(
-            [
-                middle + rng.uniform(-1.5, 1.5),
-                rng.uniform(0.53, 0.63) * rows,
-                (across + rng.uniform(-0.03, 0.03)) * columns,
-            ]
-        )
-        semi_axes = np.array(
-            [rng.uniform(5.5, 7.5), *(rng.uniform([0.20, 0.16], [0.24, 0.19]) * (rows, columns))]
-        )
+        row, column = rng.uniform(0.53, 0.63) * rows, (across + rng.uniform(-0.03, 0.03)) * columns
+        centre = np.array([middle + rng.uniform(-1.5, 1.5), row, column])
+        semi_axes = rng.uniform([5.5, 0.20 * rows, 0.16 * columns], [7.5, 0.24 * rows, 0.19 * columns])
         yield KIDNEY, 1, _Ellipsoid(centre, semi_axes, rng.uniform(-0.5, 0.5))
         if tumour and side == sick:
             offset = rng.uniform(-1, 1, 3) * (0.7, 0.6, 0.6) * semi_axes
-            yield TUMOUR, 2, _Ellipsoid(centre + offset, np.full(3, rng.uniform(3.5, 4.5)))
+            yield TUMOUR, 2, _Ellipsoid(centre + offset, [rng.uniform(3.5, 4.5)] * 3)
 
 
 def _coverage(radii: np.ndarray, scale: float) -> np.ndarray:

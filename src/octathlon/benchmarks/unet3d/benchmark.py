@@ -16,7 +16,8 @@ from octathlon.benchmarks.unet3d.model import UNet3D, reference_names
 from octathlon.benchmarks.unet3d.settings import Settings
 from octathlon.benchmarks.unet3d.windows import fit, sliding_window, window_count
 from octathlon.contracts import Benchmark, Cadence, Run, SampleCounts, Schedule
-from octathlon.datasets.kits19.loader import Batch, Cases, Crops, Key, Volumes, load
+from octathlon.datasets.kits19.loader import Batch, Cases, Crops, Key, Volumes
+from octathlon.nn.loading import load
 from octathlon.nn.sampling import balanced_share, epoch_order, rank_batches
 from octathlon.nn.schedules import StepSchedule
 from octathlon.nn.world import all_sum
@@ -31,9 +32,8 @@ class ImageSegmentation(Benchmark[Settings]):
     def __init__(self, settings: Settings, run: Run) -> None:
         super().__init__(settings, run)
         self._local_batch = settings.local_batch_size(run.world)
-        batches = ceil(self.sample_counts().train / settings.global_batch_size)
-        self._epoch_samples = batches * settings.global_batch_size
-        self._steps_per_epoch = batches
+        self._steps_per_epoch = ceil(self.sample_counts().train / settings.global_batch_size)
+        self._epoch_samples = self._steps_per_epoch * settings.global_batch_size
         self._next_epoch = 0
         self._evaluation: Iterable[Batch] | None = None
 

@@ -65,10 +65,9 @@ def read_case(archives: Path, number: int) -> Case:
         )
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         raise OctathlonError(f"{image_path}: has voxels that are no numbers; {REMEDY}")
-    classes = label.astype(np.uint8)
-    if classes.max() >= len(CLASSES) or not np.array_equal(classes, label):
+    if not ((label == 0) | (label == 1) | (label == 2)).all():
         raise OctathlonError(f"{label_path}: has values other than 0, 1 and 2; {REMEDY}")
-    return Case(image, classes, tuple(map(float, header.get_zooms())))
+    return Case(image, label.astype(np.uint8), tuple(map(float, header.get_zooms())))
 
 
 def _read_nifti(path: Path) -> tuple[Nifti1Header, np.ndarray]:

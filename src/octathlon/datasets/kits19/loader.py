@@ -7,7 +7,7 @@ change what is trained on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from octathlon.datasets.kits19.augment import augment, foreground_crop, random_crop
 from octathlon.datasets.kits19.shards import open_shard
@@ -98,18 +98,3 @@ class Volumes(Dataset[Batch]):
     def __getitem__(self, number: int) -> Batch:
         image, label = map(torch.from_numpy, self._cases.read(number))
         return image[None, None], label[None]
-
-
-def load(
-    dataset: Dataset[Batch], keys: Iterable[Any], *, workers: int, pin_memory: bool
-) -> DataLoader[Batch]:
-    """The batches in the order of `keys`, read ahead by `workers` processes, or here if there are none."""
-    return DataLoader(
-        dataset,
-        batch_size=None,
-        sampler=keys,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        prefetch_factor=1 if workers else None,  # volumes are large: one per worker in flight is enough
-        pin_memory=pin_memory,
-    )
