@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -16,7 +17,7 @@ from octathlon import registry
 from octathlon.config import merge
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "config.yaml", "profiles", "workflow", "envs", "src")
+PARTS = ("Snakefile", "config.yaml", "Makefile", "pyproject.toml", "profiles", "workflow", "envs", "src")
 JOB = re.compile(r"^(?:local)?rule (\w+):\n(?:    .*\n)*?    output: ([^\s,]+)", re.MULTILINE)
 TIMEOUT_S = 600
 
