@@ -65,12 +65,12 @@ class Project:
         assert old in text
         file.write_text(text.replace(old, new, 1))
 
-    def use_tiny_sizes(self) -> None:
-        """Make the tiny sizes those of config.yaml."""
+    def configure(self, **changes: Any) -> None:
+        """Make the tiny sizes, and further changes, those of config.yaml."""
         config, tiny = (
             yaml.safe_load((self.folder / name).read_text()) for name in ("config.yaml", "tiny.yaml")
         )
-        (self.folder / "config.yaml").write_text(yaml.safe_dump(merge(config, tiny)))
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(merge(merge(config, tiny), changes)))
 
     def append(self, path: str, text: str) -> None:
         """Add text to a file's end."""
