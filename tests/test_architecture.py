@@ -25,7 +25,8 @@ ARROWS = {  # area -> what its modules may reach, directly or not, beside the ar
     "settings": {"errors"},
     "contracts": set(),
     "registry": {"errors"},
-    "config": {"registry", "settings", "errors"},
+    "systems": {"settings", "errors"},
+    "config": {"registry", "systems", "settings", "errors"},
     "rounds": set(),
     "archives": {"receipts", "errors"},
     "miniatures": set(),
@@ -39,8 +40,8 @@ ARROWS = {  # area -> what its modules may reach, directly or not, beside the ar
         for name in registry.benchmarks()
     },
 }
-WITHOUT_TORCH = ["errors", "digest", "receipts", "settings", "contracts", "registry", "config", "archives"]
-WITHOUT_TORCH += ["miniatures", "rounds", "scoring", "report", "cli"]
+WITHOUT_TORCH = ["errors", "digest", "receipts", "settings", "contracts", "registry", "systems", "config"]
+WITHOUT_TORCH += ["archives", "miniatures", "rounds", "scoring", "report", "cli"]
 
 
 def modules() -> list[str]:

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octathlon import registry
-from octathlon.config import Config, Keys, System, load, merge, resolve
+from octathlon.config import Config, Keys, load, merge, resolve
 from octathlon.errors import OctathlonError
+from octathlon.systems import System
 
 ROOT = Path(__file__).parents[2]
 

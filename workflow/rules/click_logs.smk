@@ -22,7 +22,7 @@ rule click_logs_scan:
         "../../envs/octathlon.yaml"
     threads: 1
     resources:
-        mem_mb=6500,
+        mem_mb=2500,
         runtime=120,
     params:
         code=code("octathlon.datasets.click_logs.prepare"),
@@ -60,7 +60,7 @@ use rule click_logs_scan as click_logs_encode with:
         kind="encode",
         number=r"\d+",
     resources:
-        mem_mb=6500,
+        mem_mb=6000,
         runtime=240,
 
 
