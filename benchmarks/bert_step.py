@@ -149,7 +149,9 @@ def main() -> None:
         print(f"{name:13s}{samples / took:8.3f} samples/s   loss {value:.5f}")
         return took
 
-    print(f"{samples} samples of {len(batch.pieces) / samples:.0f} pieces on average, {layers} layers, {device}")
+    print(
+        f"{samples} samples of {len(batch.pieces) / samples:.0f} pieces on average, {layers} layers, {device}"
+    )
     ours = measure("ours", our_loss, model)
     try:
         from transformers import BertConfig, BertForPreTraining

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,24 @@ def test_full_scale_is_the_closed_division() -> None:
     assert chosen.target().thresholds == {"mlm_accuracy": 0.720}
     assert chosen.settings.start == "checkpoint"
     assert json.loads(json.dumps(logged)) == logged
+
+
+def test_a_closed_log_with_these_values_passes_the_check(tmp_path: Path) -> None:
+    """All that the harness logs at full scale, in a log of 448 samples a step that converges as published."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
+    from closed_logs import closed_log, write_log
+
+    chosen = benchmark("full")
+    logged = dict(chosen.hyperparameters()) | {"global_batch_size": chosen.settings.global_batch_size}
+    events = [event for event in closed_log("bert") if event["key"] not in logged]
+    start = next(i for i, event in enumerate(events) if event["key"] == "init_stop")
+    template = next(event for event in events if event["key"] == "seed")
+    events[start:start] = [template | {"key": key, "value": value} for key, value in logged.items()]
+    findings = compliance.check_log(write_log(tmp_path / "result_0.txt", events))
+    assert [finding for finding in findings if finding.severity in ("error", "warning")] == []
+    without = [event for event in events if event["key"] != "start_warmup_step"]
+    findings = compliance.check_log(write_log(tmp_path / "result_1.txt", without))
+    assert any("start_warmup_step" in str(finding) for finding in findings)
 
 
 def test_samples_trained_on_are_what_counts() -> None:
@@ -234,7 +253,9 @@ def test_a_random_start_needs_no_checkpoint(prepared: Path) -> None:
 
 
 def test_a_checkpoint_that_does_not_fit_is_named(prepared: Path, tmp_path: Path) -> None:
-    with pytest.raises(OctathlonError, match=r"checkpoint\.safetensors: .* has the shape .*set start to random"):
+    with pytest.raises(
+        OctathlonError, match=r"checkpoint\.safetensors: .* has the shape .*set start to random"
+    ):
         benchmark(data=prepared, **SMALL | {"inner": 48}).build_model()
     with pytest.raises(OctathlonError, match=r"layer_1.* not in both model and checkpoint"):
         benchmark(data=prepared, **SMALL | {"layers": 2}).build_model()

@@ -42,7 +42,9 @@ def tiny(seed: int = 1, **over: float) -> Bert:
 def random_samples(count: int, seed: int = 1) -> Samples:
     rng = np.random.default_rng(seed)
     lengths = rng.integers(5, 17, count)
-    masked = [np.sort(rng.choice(np.arange(1, length - 1), 1 + length // 5, replace=False)) for length in lengths]
+    masked = [
+        np.sort(rng.choice(np.arange(1, length - 1), 1 + length // 5, replace=False)) for length in lengths
+    ]
     fields = {
         "input_ids": [rng.integers(0, VOCABULARY, length) for length in lengths],
         "segment_ids": [np.arange(length) >= length // 2 for length in lengths],

@@ -49,7 +49,10 @@ def test_markup_is_removed(wikitext: str, text: str) -> None:
 
 
 def test_only_running_text_is_left() -> None:
-    text = "intro\n\n\n== Head ==\n* list\n# list\n: list\n; list\n| cell\n{ cell\ncell }\n(all of it)\n in front\n---\nend"
+    markup = (
+        "== Head ==\n* list\n# list\n: list\n; list\n| cell\n{ cell\ncell }\n(all of it)\n in front\n---\n"
+    )
+    text = f"intro\n\n\n{markup}end"
     assert list(text_lines(text)) == ["intro", "", "end"]
 
 
@@ -91,7 +94,8 @@ def splitter(tmp_path_factory: pytest.TempPathFactory) -> SentenceSplitter:
 
 def test_articles_are_split_at_exactly_one_empty_line(splitter: SentenceSplitter) -> None:
     """The file begins with an empty line, and its end leaves an empty piece; an emptied line parts articles."""
-    extracted = '<doc id="1">\nA\n\nOne is here. Two is there.\n<gallery>\nThree.\n\n</doc>\n<doc id="2">\nB\n\nFour.\n</doc>'
+    first = '<doc id="1">\nA\n\nOne is here. Two is there.\n<gallery>\nThree.\n\n</doc>\n'
+    extracted = first + '<doc id="2">\nB\n\nFour.\n</doc>'
     assert articles(extracted.split("\n"), splitter) == [
         "\nOne is here.\nTwo is there.",
         "Three.",

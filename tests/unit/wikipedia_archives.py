@@ -12,7 +12,25 @@ from octathlon.datasets.wikipedia import prepare
 from octathlon.datasets.wikipedia.settings import Settings
 from octathlon.miniatures import wikipedia as miniature
 
-VOCABULARY = "[PAD] [UNK] [CLS] [SEP] [MASK] the cat dog sat ran on mat road a red old . ##s".split()
+VOCABULARY = [
+    *(
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        "the",
+        "cat",
+        "dog",
+        "sat",
+        "ran",
+        "on",
+        "mat",
+        "road",
+        "a",
+    ),
+    *("red", "old", ".", "##s"),
+]
 TEXT = """\
 The cat sat on the mat.
 A dog ran on the old road.
@@ -24,7 +42,7 @@ A cat ran on the road.
 The old dog sat on a red mat.
 The dog ran.
 A cat sat.
-The cats sat on the road.""".split("\n")
+The cats sat on the road.""".splitlines()
 
 SIZES = {"articles": 60, "layers": 1, "hidden": 16, "inner": 32}
 OPENING = b"<mediawiki>\n  <siteinfo>\n  </siteinfo>\n"

@@ -27,7 +27,7 @@ EPSILON = 1e-5
 
 
 class LanguageModelling(Benchmark[Settings]):
-    """The contract's members for bert. A run sees a small part of the data: samples trained on tell how long it took."""
+    """The contract's members for bert. A run sees a small part of the data: samples tell how long it took."""
 
     logs_trained_samples = True
 
@@ -91,7 +91,7 @@ class LanguageModelling(Benchmark[Settings]):
         return optimizer, StepSchedule(optimizer, rate)
 
     def update(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """Clip AFTER the gradients were averaged over ranks and micro-batches, one of the two orders that are allowed."""
+        """Clip AFTER the gradients were averaged over ranks and micro-batches: one of the two allowed orders."""
         clip_gradients(model.parameters(), self.settings.clip_norm)
         optimizer.step()
 

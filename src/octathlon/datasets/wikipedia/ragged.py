@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-
 LONG = 8
 """Rows of more entries than this are faster copied row by row than entry by entry."""
 
