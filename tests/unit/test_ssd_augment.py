@@ -96,6 +96,13 @@ def test_brightness_contrast_and_saturation_are_torchvisions(order: list[int]) -
     torch.testing.assert_close(recoloured(image, changes, order), expected, atol=2e-3, rtol=0)
 
 
+def test_half_precision_leaves_colours_alone() -> None:
+    images = torch.arange(256, dtype=torch.uint8).expand(1, 3, 4, 256)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = augment.recolour(images, torch.eye(3, 4)[None])
+    torch.testing.assert_close(found, images / 255)
+
+
 @pytest.mark.parametrize("change", [-1.0, 1.0])
 def test_the_hue_turns_as_far_as_torchvisions(change: float) -> None:
     """Around the grey axis instead of the hexagon of HSV: about as far, in the same direction."""
