@@ -60,6 +60,7 @@ class LightDetection(Benchmark[Settings]):
             settings.base_learning_rate,
             settings.momentum,
             weight_decay=settings.weight_decay,
+            fused=True,
         )
         return optimizer, WarmupAndDrops(optimizer, settings, self._warmup_steps)
 
