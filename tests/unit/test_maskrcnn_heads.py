@@ -83,6 +83,15 @@ def test_pooling_is_torchvisions() -> None:
     torch.testing.assert_close(pool(maps, [boxes[:12], boxes[12:]], 7, 224), expected)
 
 
+def test_in_half_precision_regions_stay_where_they_are() -> None:
+    torch.manual_seed(1)
+    maps = [torch.randn(1, 3, *shape).bfloat16() for shape in MAPS[:4]]
+    boxes = torch.tensor([[101.3, 57.7, 190.1, 143.9], [33.3, 7.7, 303.1, 241.9]])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = pool(maps, [boxes], 7, 224)
+    torch.testing.assert_close(found.float(), pool([each.float() for each in maps], [boxes], 7, 224))
+
+
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     take_the_first(monkeypatch)

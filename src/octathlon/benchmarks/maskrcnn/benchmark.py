@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from itertools import count, islice
 from typing import Any
 
@@ -38,7 +39,6 @@ class HeavyDetection(Benchmark[Settings]):
         self._local_batch = settings.local_batch_size(run.world)
         self._categories = torch.tensor([0, *(category["id"] for category in run.manifest["categories"])])
         self._training: Iterator[Batch] | None = None
-        self._validation: Split | None = None
 
     def sample_counts(self) -> SampleCounts:
         counts = self.run.manifest["counts"]
@@ -84,22 +84,8 @@ class HeavyDetection(Benchmark[Settings]):
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         """Box and mask AP: each rank detects in its share of the images."""
-        if self._validation is None:
-            self._validation = Split(self.run.data, self.run.manifest, "val")
-            self._evaluation = Evaluation(self.run.data / "val-truth.json", self.run.device)
-        share = rank_share(self.sample_counts().evaluation, self.run.rank, self.run.world)
-        batches = [
-            share[start : start + self._local_batch] for start in range(0, len(share), self._local_batch)
-        ]
-        settings = self.settings
-        loader = load(
-            EvaluationBatches(self._validation, settings.min_image_size, settings.max_image_size),
-            batches,
-            workers=settings.loader_workers,
-            pin_memory=False,
-        )
         rows, masks = [torch.zeros(0, 7, dtype=torch.float64)], []
-        for numbers, images in zip(batches, loader, strict=True):
+        for numbers, images in zip(self._evaluation_keys, self._evaluation_batches, strict=True):
             for number, size, found in zip(
                 numbers, images.sizes, model(images.normalised(self.run.device)), strict=True
             ):
@@ -136,6 +122,30 @@ class HeavyDetection(Benchmark[Settings]):
         return torch.cat(
             [head, corners[:, :2], sides, torch.stack([scores, self._categories[labels]], 1)], 1
         ), masks
+
+    @cached_property
+    def _validation(self) -> Split:
+        return Split(self.run.data, self.run.manifest, "val")
+
+    @cached_property
+    def _evaluation(self) -> Evaluation:
+        return Evaluation(self.run.data / "val-truth.json", self.run.device)
+
+    @cached_property
+    def _evaluation_keys(self) -> list[range]:
+        """This rank's share of the evaluation set in batches: over all ranks no image twice, none left out."""
+        share = rank_share(self.sample_counts().evaluation, self.run.rank, self.run.world)
+        return [share[start : start + self._local_batch] for start in range(0, len(share), self._local_batch)]
+
+    @cached_property
+    def _evaluation_batches(self) -> Iterable[Images]:
+        settings = self.settings
+        return load(
+            EvaluationBatches(self._validation, settings.min_image_size, settings.max_image_size),
+            self._evaluation_keys,
+            workers=settings.loader_workers,
+            pin_memory=False,
+        )
 
     def _load_training(self) -> Iterable[Batch]:
         split = Split(self.run.data, self.run.manifest, "train")

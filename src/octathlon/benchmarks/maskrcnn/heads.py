@@ -74,9 +74,8 @@ def pool(maps: Sequence[Tensor], boxes: Sequence[Tensor], side: int, canonical_s
     pooled, order = [], []
     for number, (features, stride) in enumerate(zip(maps, STRIDES, strict=False)):
         chosen = (level == number).nonzero().flatten()
-        pooled.append(
-            roi_align(features, regions[chosen].to(features.dtype), side, 1 / stride, SAMPLING_RATIO)
-        )
+        # in fp32 also where the maps are not: bf16 would move the regions by pixels
+        pooled.append(roi_align(features.float(), regions[chosen], side, 1 / stride, SAMPLING_RATIO))
         order.append(chosen)
     return torch.cat(pooled)[torch.cat(order).argsort()]
 

@@ -25,6 +25,7 @@ def optimizer_of(model: nn.Module, settings: Settings) -> torch.optim.SGD:
         ],
         settings.base_learning_rate,
         settings.momentum,
+        fused=True,
     )
 
 

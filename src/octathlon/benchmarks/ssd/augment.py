@@ -121,5 +121,6 @@ def _turn(angle: float) -> np.ndarray:
 
 def recolour(images: Tensor, maps: Tensor) -> Tensor:
     """Apply each image's affine map: uint8 (N, 3, H, W) and (N, 3, 4) -> float32 from 0 to 1."""
-    pixels = images.flatten(2).float() / 255
-    return torch.baddbmm(maps[:, :, 3:], maps[:, :, :3], pixels).clamp_(0, 1).view(images.shape)
+    with torch.autocast(images.device.type, enabled=False):  # 8 bits of colour need more than bf16's
+        found = torch.baddbmm(maps[:, :, 3:], maps[:, :, :3] / 255, images.flatten(2).float())
+    return found.clamp_(0, 1).view(images.shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from itertools import count, islice
 from typing import Any
 
@@ -39,7 +40,6 @@ class LightDetection(Benchmark[Settings]):
         )
         self._categories = torch.tensor([0, *(category["id"] for category in run.manifest["categories"])])
         self._next_epoch = 0
-        self._validation: Split | None = None
 
     def sample_counts(self) -> SampleCounts:
         counts = self.run.manifest["counts"]
@@ -60,6 +60,7 @@ class LightDetection(Benchmark[Settings]):
             settings.base_learning_rate,
             settings.momentum,
             weight_decay=settings.weight_decay,
+            fused=True,
         )
         return optimizer, WarmupAndDrops(optimizer, settings, self._warmup_steps)
 
@@ -96,20 +97,8 @@ class LightDetection(Benchmark[Settings]):
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         """Box AP: each rank detects in its share of the images."""
         average_batch_norm(model)
-        if self._validation is None:
-            self._validation = Split(self.run.data, self.run.manifest, "val")
-            self._evaluation = Evaluation(self.run.data / "val-truth.json", self.run.device)
-        share = rank_share(self.sample_counts().evaluation, self.run.rank, self.run.world)
-        size = self._local_batch
-        batches = [share[start : start + size] for start in range(0, len(share), size)]
-        loader = load(
-            EvaluationBatches(self._validation, self.settings.image_size),
-            batches,
-            workers=self.settings.loader_workers,
-            pin_memory=self.run.device.type == "cuda",
-        )
         found = [torch.zeros(0, 7, dtype=torch.float64)]
-        for numbers, images in zip(batches, loader, strict=True):
+        for numbers, images in zip(self._evaluation_keys, self._evaluation_batches, strict=True):
             locations, logits = model(self._normalise(images.to(self.run.device) / 255))
             found += map(self._detections, numbers, locations, logits)
         return {"mAP": self._evaluation.boxes(torch.cat(found))}
@@ -139,6 +128,29 @@ class LightDetection(Benchmark[Settings]):
         head = torch.full((len(boxes), 1), int(image["id"]), dtype=torch.float64)
         tail = torch.stack([scores, self._categories[labels]], 1)
         return torch.cat([head, boxes[:, :2], boxes[:, 2:] - boxes[:, :2], tail], 1)
+
+    @cached_property
+    def _validation(self) -> Split:
+        return Split(self.run.data, self.run.manifest, "val")
+
+    @cached_property
+    def _evaluation(self) -> Evaluation:
+        return Evaluation(self.run.data / "val-truth.json", self.run.device)
+
+    @cached_property
+    def _evaluation_keys(self) -> list[range]:
+        """This rank's share of the evaluation set in batches: over all ranks no image twice, none left out."""
+        share = rank_share(self.sample_counts().evaluation, self.run.rank, self.run.world)
+        return [share[start : start + self._local_batch] for start in range(0, len(share), self._local_batch)]
+
+    @cached_property
+    def _evaluation_batches(self) -> Iterable[Tensor]:
+        return load(
+            EvaluationBatches(self._validation, self.settings.image_size),
+            self._evaluation_keys,
+            workers=self.settings.loader_workers,
+            pin_memory=self.run.device.type == "cuda",
+        )
 
     def _load_training(self, first_epoch: int) -> Iterable[Batch]:
         split = Split(self.run.data, self.run.manifest, "train")
