@@ -2,11 +2,11 @@
 
     python benchmarks/kits19.py [CASES]
 
-Draws CASES (default 2) volumes of upstream's shape (108 slices of 512 x 512) and prepares them. The peer does the same with
-scipy.ndimage.zoom on volumes that are in memory already, and so without reading and storing. Then both loaders cut crops of
-128 voxels a side from the prepared volumes, 40 % of them aimed at a foreground class, with flips, brightness and noise:
-ours out of the shards, MONAI's transforms out of .npy files, which its users read whole. One process, one thread, warm
-caches; figures are per second of CPU time. Without MONAI (pip install monai) its part is left out.
+Draws CASES (default 2) volumes of upstream's shape (108 slices of 512 x 512) and prepares them. The peer does the same
+with scipy.ndimage.zoom on volumes that are in memory already, and so without reading and storing. Then both loaders cut
+crops of 128 voxels a side from the prepared volumes, 40 % of them aimed at a foreground class, with flips, brightness
+and noise: ours out of the shards, MONAI's transforms out of .npy files, which its users read whole. One process, one
+thread, warm caches; figures are per second of CPU time. Without MONAI (pip install monai) its part is left out.
 """
 
 from __future__ import annotations
