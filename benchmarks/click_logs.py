@@ -32,9 +32,10 @@ from octathlon import config  # noqa: E402
 from octathlon.benchmarks.dlrm.benchmark import Recommendation  # noqa: E402
 from octathlon.benchmarks.dlrm.model import DLRM  # noqa: E402
 from octathlon.contracts import Progress, Run  # noqa: E402
-from octathlon.datasets.click_logs.loader import Batches, features, load  # noqa: E402
+from octathlon.datasets.click_logs.loader import Batches, features  # noqa: E402
 from octathlon.datasets.click_logs.prepare import prepare, steps  # noqa: E402
 from octathlon.datasets.click_logs.settings import Settings  # noqa: E402
+from octathlon.nn.loading import load  # noqa: E402
 from octathlon.receipts import read_json  # noqa: E402
 
 TABLES = [39884406, 39043, 17289, 7420, 20263, 3, 7120, 1543, 63, 38532951, 2953546, 403346, 10]

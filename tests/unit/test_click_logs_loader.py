@@ -9,8 +9,9 @@ import pytest
 import torch
 from click_logs_archives import draw, prepare_all, read_rows, settings
 
-from octathlon.datasets.click_logs.loader import Batches, features, load
+from octathlon.datasets.click_logs.loader import Batches, features
 from octathlon.errors import OctathlonError
+from octathlon.nn.loading import load
 
 
 @pytest.fixture(scope="module")
