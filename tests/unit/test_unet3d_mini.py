@@ -46,7 +46,7 @@ def test_sound_training_reaches_the_target(prepared: Path) -> None:
     assert outcome(prepared).reached
 
 
-LAST_ONLY = {"first": 160, "every": 160}
+LAST_ONLY = {"first": 128, "every": 128}
 """One evaluation, at the limit."""
 
 
@@ -61,4 +61,4 @@ LAST_ONLY = {"first": 160, "every": 160}
 )
 def test_broken_training_misses_it(prepared: Path, spoil: Callable[[Tensor], Tensor], over: dict) -> None:
     done = outcome(prepared, spoil, cadence=LAST_ONLY, **over)
-    assert not done.reached and done.quality["mean_DICE"] < 0.65
+    assert not done.reached and done.quality["mean_DICE"] < 0.6
