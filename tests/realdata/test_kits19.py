@@ -24,8 +24,8 @@ from octathlon.harness.loop import timed_run
 from octathlon.receipts import read_json
 
 REALDATA = Path(__file__).resolve().parents[3] / "shared" / "realdata" / "kits19"
-EVALUATED = [0, 12, 24, 41, 61]
-"""Those of the reference's evaluation cases that are there."""
+EVALUATED = [12, 24]
+"""Of the reference's evaluation cases those with the fewest voxels."""
 LEAST = 48
 
 pytestmark = pytest.mark.skipif(not REALDATA.is_dir(), reason="../shared/realdata/kits19 is not there")
@@ -91,9 +91,9 @@ def test_the_real_ct_has_kidneys_where_it_is_bright_and_no_tumour(prepared: Path
 @pytest.mark.slow
 def test_two_blocks_of_training_find_the_kidneys(prepared: Path) -> None:
     over = {
-        "patch_size": LEAST,
-        "filters": [8, 16, 24],
-        "global_batch_size": 2,
+        "patch_size": 32,
+        "overlap": 0,
+        "global_batch_size": 4,
         "cadence": {"first": 4, "every": 4, "limit": 8},
         "warmup_epochs": 1,
     }
@@ -102,4 +102,5 @@ def test_two_blocks_of_training_find_the_kidneys(prepared: Path) -> None:
     )
     benchmark = ImageSegmentation(config.resolve("benchmarks", "unet3d", "mini", over), run)
     quality = timed_run(benchmark, Events([], wall_clock()), max_blocks=2).quality["mean_DICE"]
+    print(f"mean_DICE {quality:.3f}")
     assert quality > 0.15  # a constant prediction gets 0, kidneys alone at most 0.5
