@@ -69,7 +69,10 @@ def replaced(text: str, name: str, content: str) -> str:
     return f"{before}{begin}\n{content}\n{end}{after}"
 
 
-GENERATED = {"README.md": {"benchmarks": benchmarks, "v1.1": published}, "docs/full.md": {"archives": archives}}
+GENERATED = {
+    "README.md": {"benchmarks": benchmarks, "v1.1": published},
+    "docs/full.md": {"archives": archives},
+}
 MEASURED = {"README.md": {"results": results}}
 
 

@@ -215,7 +215,7 @@ class Benchmark(ABC, Generic[Settings]):
         return ()
 
     def update(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """One update from the reduced gradients; override to clip them first or to follow with an average of weights."""
+        """One update from the reduced gradients; override to clip them first, or to average weights after it."""
         optimizer.step()
 
     def train_block(self, trainer: Trainer, mark: float) -> None:

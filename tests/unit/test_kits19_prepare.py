@@ -199,10 +199,10 @@ def test_each_step_reads_the_archives_it_says(archives: Path, tmp_path: Path) ->
         name
         for steps in prepare.steps(chosen).values()
         for step in steps
-        for name in prepare.inputs(step, chosen)
+        for name in prepare.needs(step, chosen)[0]
     ]
     assert sorted(named) == sorted(prepare.archives(chosen))
-    for name in prepare.inputs("train-001", chosen):
+    for name in prepare.needs("train-001", chosen)[0]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).symlink_to(archives / name)
     prepare.prepare("train-001", tmp_path, tmp_path / "out", chosen)

@@ -1,22 +1,15 @@
 # KiTS19: groups of cases, each group a job of its own.
 
 
-def cases_read(wildcards):
-    """The archives of the cases that a job prepares."""
-    settings = CONFIG.datasets["kits19"]
-    names = registry.preparer("kits19").inputs(wildcards.group, settings)
-    return [archive("kits19", name) for name in names]
-
-
 rule kits19_cases:
     input:
-        cases_read,
+        needs("kits19"),
     output:
-        prepared("kits19", "receipts", "{group}.json"),
+        prepared("kits19", "receipts", "{step}.json"),
     log:
-        "logs/prepare/kits19/{group}.log",
+        "logs/prepare/kits19/{step}.log",
     wildcard_constraints:
-        group=r"(train|eval)-\d+",
+        step=r"(train|eval)-\d+",
     conda:
         "../../envs/octathlon.yaml"
     threads: 1
@@ -28,7 +21,7 @@ rule kits19_cases:
         published=data_digest("datasets/kits19/published.csv"),
         options=prepare_options("kits19"),
     shell:
-        "octathlon prepare kits19 {wildcards.group} {params.options:q} &> {log:q}"
+        "octathlon prepare kits19 {wildcards.step} {params.options:q} &> {log:q}"
 
 
 rule kits19_manifest:

@@ -2,18 +2,9 @@
 # `start: text` the reference's finished parts are archives, and nothing is extracted.
 
 
-def wikipedia_needs(wildcards):
-    """The receipts of the archives and of the steps that a step reads."""
-    preparer, settings = registry.preparer("wikipedia"), CONFIG.datasets["wikipedia"]
-    archives, before = preparer.needs(wildcards.step, settings)
-    return [archive("wikipedia", name) for name in archives] + [
-        prepared("wikipedia", "receipts", f"{name}.json") for name in before
-    ]
-
-
 rule wikipedia_extract:
     input:
-        wikipedia_needs,
+        needs("wikipedia"),
     output:
         prepared("wikipedia", "receipts", "{step}.json"),
     log:

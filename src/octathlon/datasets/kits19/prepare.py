@@ -45,9 +45,9 @@ def steps(settings: Settings) -> dict[str, list[str]]:
     }
 
 
-def inputs(step: str, settings: Settings) -> list[str]:
-    """The archives that a step other than `manifest` reads."""
-    return [name for number in _cases(step, settings) for name in case_files(number)]
+def needs(step: str, settings: Settings) -> tuple[list[str], list[str]]:
+    """The archives, and the steps before it (none), that a step other than `manifest` reads."""
+    return [name for number in _cases(step, settings) for name in case_files(number)], []
 
 
 def prepare(step: str, archives: Path, out: Path, settings: Settings) -> None:
