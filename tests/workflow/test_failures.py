@@ -69,7 +69,7 @@ def test_killed_job_loses_nothing_and_the_rerun_completes(project, stage):
     before = prepared_digests(project)
     for moment in (0, random.Random(stage).uniform(0, 0.7)):
         code = kill_one_job(project, word, [*rules(project, beginnings)], moment)
-        assert code == 1 or moment > 0  # a short job may have ended before
+        assert code == (0 if stage == "archive" else 1) or moment > 0  # archives are tried again at once
         project.run()
         assert prepared_digests(project) == before
         assert not [path for path in project.folder.glob("results/mini/**/.*") if path.is_file()]
