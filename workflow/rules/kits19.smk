@@ -1,16 +1,14 @@
 # KiTS19: groups of cases, each group a job of its own.
 
 
-def cases_read(wildcards):
-    """The archives of the cases that a job prepares."""
-    settings = CONFIG.datasets["kits19"]
-    names = registry.preparer("kits19").inputs(wildcards.group, settings)
-    return [archive("kits19", name) for name in names]
-
-
 rule kits19_cases:
     input:
-        cases_read,
+        lambda wildcards: [
+            archive("kits19", name)
+            for name in registry.preparer("kits19").inputs(
+                wildcards.group, CONFIG.datasets["kits19"]
+            )
+        ],
     output:
         prepared("kits19", "receipts", "{group}.json"),
     log:
