@@ -151,7 +151,7 @@ def test_maskrcnn_reaches_its_targets_and_a_broken_evaluation_does_not(prepared:
         "whole boxes as masks": lambda _: patched(heavy, "paste", full_boxes),
     }
     reached, quality = train("maskrcnn", prepared, with_faults(faults, found))
-    assert reached and quality["BBOX"] >= 0.36 and quality["SEGM"] >= 0.3
+    assert reached and quality["BBOX"] >= 0.38 and quality["SEGM"] >= 0.28
     assert max(found["labels instead of ids"].values()) < 0.15
     assert found["whole boxes as masks"]["SEGM"] < 0.25
 

@@ -123,7 +123,7 @@ def test_batches_hold_one_orientation_and_all_images_once() -> None:
 def test_an_epoch_is_a_number_of_steps_and_passes_go_on(prepared: Path) -> None:
     """One step more than there are full batches."""
     run = benchmark("maskrcnn", prepared)
-    steps = run.sample_counts().train // 4 + 1
+    steps = run.sample_counts().train // run.settings.global_batch_size + 1
     first = [batch for batch in run.train_batches(1)]
     assert len(first) == steps and len(list(run.train_batches(2))) == steps
 
