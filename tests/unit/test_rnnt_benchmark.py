@@ -372,7 +372,9 @@ def test_one_step_of_the_full_model() -> None:
     loss.backward()
     before = [parameter.detach().clone() for parameter in model.parameters()]
     chosen.update(model, optimizer)
-    paths = sum(np.log(445 - n) - np.log(125 - n) for n in range(125))  # ways through 321 frames and 125 pieces
+    paths = sum(
+        np.log(445 - n) - np.log(125 - n) for n in range(125)
+    )  # ways through 321 frames and 125 pieces
     assert loss.item() == pytest.approx((321 + 125) * np.log(1024) - paths, rel=0.02)  # of uniform logits
     for old, new in zip(before, model.parameters(), strict=True):
         moved = (new - old).norm() / old.norm()

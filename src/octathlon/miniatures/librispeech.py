@@ -111,7 +111,9 @@ def draw(
         gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=1, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w:") as tar,
     ):
-        _add(tar, "LibriSpeech/README.TXT", b"A miniature of LibriSpeech: synthetic voices that read digits.\n")
+        _add(
+            tar, "LibriSpeech/README.TXT", b"A miniature of LibriSpeech: synthetic voices that read digits.\n"
+        )
         _add(tar, "LibriSpeech/SPEAKERS.TXT", _speakers(part, number, people))
         for person in range(people):
             rng = np.random.default_rng([seed, number, person])
