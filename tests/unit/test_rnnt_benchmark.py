@@ -321,7 +321,7 @@ def test_target_cadence_and_runs_are_the_rounds() -> None:
 
 
 def losses_of_one_batch(prepared: Path, seed: int, steps: int = 25) -> list[float]:
-    """Of a transducer that hears the same 16 utterances again and again."""
+    """Of a transducer that hears the same eight utterances again and again."""
     torch.manual_seed(seed)
     chosen = benchmark(data=prepared)
     model = chosen.build_model()
@@ -352,7 +352,7 @@ def test_a_timed_run_writes_its_log(prepared: Path, tmp_path: Path) -> None:
     assert CliRunner().invoke(octathlon, command, catch_exceptions=False).exit_code == 0
     events = [json.loads(line.partition(" ")[2]) for line in log.read_text().splitlines()]
     values = {event["key"]: event["value"] for event in events}
-    assert values["train_samples"] == 64 and values["eval_samples"] == 10
+    assert values["train_samples"] == 72 and values["eval_samples"] == 10
     assert [e["metadata"]["epoch_num"] for e in events if e["key"] == "eval_accuracy"] == [1, 2]
     assert events[-1]["key"] == "run_stop" and events[-1]["metadata"]["status"] == "aborted"
 
