@@ -21,7 +21,7 @@ run: venv
 	@echo "scores: results/mini/scores.csv   page: results/mini/report.html"
 
 test: venv
-	pytest
+	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile
 
 lint: venv
 	ruff check

@@ -295,6 +295,7 @@ def test_no_text_is_touched_before_training(prepared: Path, tmp_path: Path) -> N
 # Full size -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.big
 @pytest.mark.slow
 def test_one_step_of_the_full_model() -> None:
     """BERT-large, a sample of 512 pieces: shapes, the loss of guessing, and an update that lowers it."""

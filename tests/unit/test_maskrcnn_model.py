@@ -131,6 +131,7 @@ def test_biases_learn_twice_as_fast_and_do_not_decay(model: MaskRCNN) -> None:
         assert (weights["lr"], biases["lr"]) == pytest.approx(rates, rel=1e-6)
 
 
+@pytest.mark.big
 @pytest.mark.slow
 def test_a_full_size_step_on_one_core(model: MaskRCNN) -> None:
     """Forward, five losses, backward and update of one image of the largest shape."""

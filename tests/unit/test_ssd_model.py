@@ -126,6 +126,7 @@ def test_a_warm_up_factor_starts_it_higher() -> None:
     assert schedule.rate(0, 0) == pytest.approx(0.75 * settings.base_learning_rate)
 
 
+@pytest.mark.big
 @pytest.mark.slow
 def test_a_full_size_step_learns_on_one_core(ssd: SSD) -> None:
     """Forward, loss, backward and update at full shapes: the loss of the same batch falls."""

@@ -299,6 +299,7 @@ def test_settings_that_fit_no_network_are_refused(change: dict, message: str) ->
         Settings(**values | change)
 
 
+@pytest.mark.big
 @pytest.mark.slow
 def test_one_step_at_full_size() -> None:
     """Forward, backward and update on one patch of 128 voxels a side: every weight moves."""
