@@ -150,6 +150,8 @@ class Benchmark(ABC, Generic[Settings]):
 
     evaluates_off_the_clock: ClassVar[bool] = False
     """Whether the rules time only the training of the checkpoint that meets the target, as minigo's do."""
+    logs_trained_samples: ClassVar[bool] = False
+    """True where `train_samples` is what a run trained on, logged at its end, instead of the data set's size."""
 
     def __init__(self, settings: Settings, run: Run) -> None:
         self.settings = settings
@@ -217,7 +219,7 @@ class Benchmark(ABC, Generic[Settings]):
         return ()
 
     def update(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """One update from the reduced gradients; override to clip them first or to follow with an average of weights."""
+        """One update from the reduced gradients; override to clip them first, or to average weights after it."""
         optimizer.step()
 
     def train_block(self, trainer: Trainer, mark: float) -> None:

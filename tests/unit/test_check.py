@@ -145,6 +145,17 @@ def a_log_of_another_benchmark(tree):
     write_log(tree / RESNET / "result_1.txt", events)
 
 
+def logs_of_the_open_division(tree):
+    events = closed_log("resnet", 1)
+    next(event for event in events if event["key"] == "submission_division")["value"] = "open"
+    write_log(tree / RESNET / "result_1.txt", events)
+
+
+def description_of_the_open_division(tree):
+    fields = describe_system("box", **SYSTEM) | {"division": "open"}
+    (tree / "Us/systems/box.json").write_text(json.dumps(fields))
+
+
 def too_fast(tree):
     """The reference takes 39.9 epochs at 4096; this one 5."""
     for number in range(5):
@@ -195,6 +206,8 @@ FAULTS = [
             ("error", "submission_benchmark.alike"),
         ],
     ),
+    (logs_of_the_open_division, [("error", "submission_division.alike")]),
+    (description_of_the_open_division, [("warning", "submission_division.alike")] * 2),
     (too_fast, [("warning", "rcp")]),
     (another_file, [("warning", "files.unknown")]),
     (an_unknown_benchmark, [("warning", "code.missing"), ("warning", "benchmark.unknown")]),
@@ -208,6 +221,19 @@ def test_each_fault_of_a_tree_is_named(tree, fault, expected):
     fault(tree)
     assert rules(tree) == expected
     assert run(tree).exit_code == any(severity == "error" for severity, _ in expected)
+
+
+def test_a_log_that_cannot_be_read_is_named_and_the_rest_is_checked(tree, monkeypatch):
+    """Faked, because the superuser may read everything."""
+    opened = Path.open
+
+    def refuse(path, *arguments, **options):
+        if path.name == "result_3.txt":
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert rules(tree) == [("warning", "log.file"), ("warning", "runs.compliance")] * 2
 
 
 def test_the_rcp_finding_has_its_numbers(tree):

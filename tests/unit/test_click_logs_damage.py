@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,13 @@ def test_an_unknown_step_is_refused(tmp_path, step):
 def test_a_step_before_its_time_says_so(tmp_path):
     with pytest.raises(OctathlonError, match=r"dictionaries\.json: not there"):
         prepare("encode-0", tmp_path, tmp_path / "out", settings())
+
+
+def test_a_bucket_without_the_days_rows_says_which_step_makes_them(tmp_path):
+    for day in range(2):
+        (tmp_path / f"day_{day}.gz").write_bytes(gzip.compress(lines()))
+    for step in ("scan-0", "scan-1", "dictionaries", "encode-0", "encode-1", "bucket-0"):
+        prepare(step, tmp_path, tmp_path / "out", settings())
+    shutil.rmtree(tmp_path / "out/work")
+    with pytest.raises(OctathlonError, match=r"day-0\.bin: cannot be read .* encodes this day again"):
+        prepare("bucket-0", tmp_path, tmp_path / "out", settings())

@@ -2,50 +2,18 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from click_logs_archives import prepare_all, read_rows, settings, write_day
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from octathlon.datasets.click_logs.prepare import prepare, steps
-from octathlon.datasets.click_logs.settings import Settings
-from octathlon.receipts import describe, read_json
-
-
-def settings(**changes) -> Settings:
-    keys = {
-        "source": "",
-        "days": 3,
-        "day_jobs": 2,
-        "max_ind_range": 40_000_000,
-        "buckets": 2,
-        "shuffle_seed": 123,
-    }
-    return Settings(**keys | changes)
-
-
-def prepare_all(archives: Path, out: Path, chosen: Settings) -> dict:
-    """All steps in order; the manifest."""
-    names = steps(chosen)
-    for step in [*names["scan"], "dictionaries", *names["encode"], *names["bucket"], "manifest"]:
-        prepare(step, archives, out, chosen)
-    return read_json(out / "manifest.json")
-
-
-def read_rows(out: Path, manifest: dict, split: str) -> np.ndarray:
-    files = [np.fromfile(out / name, "<i4").reshape(-1, 40) for name in manifest["splits"][split]]
-    return np.concatenate(files)
-
-
-def write_day(folder: Path, day: int, content: bytes) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"day_{day}.gz").write_bytes(gzip.compress(content, 1))
+from octathlon.receipts import describe
 
 
 def md5(rows: np.ndarray) -> str:
@@ -191,7 +159,7 @@ row = st.tuples(
     buckets=st.integers(1, 3),
     day_jobs=st.integers(1, 5),
 )
-@hypothesis_settings(max_examples=40, deadline=None)
+@hypothesis_settings(max_examples=25, deadline=None)
 def test_equals_the_transcription(days, max_ind_range, buckets, day_jobs):
     expected, sizes = transcription(days, max_ind_range)
     with tempfile.TemporaryDirectory() as name:
@@ -207,3 +175,42 @@ def test_equals_the_transcription(days, max_ind_range, buckets, day_jobs):
     half = (len(expected[-1]) + 1) // 2
     assert (evaluation, val) == (expected[-1][:half], expected[-1][half:])
     assert sorted(train) == sorted(sum(expected[:-1], []))
+
+
+# The shuffle -------------------------------------------------------------------------------------------
+
+
+def numbered_days(folder: Path, days: int, rows: int) -> None:
+    """Days whose rows carry their number, over all days, as first integer."""
+    for day in range(days):
+        numbers = range(day * rows, (day + 1) * rows)
+        write_day(folder, day, "".join(f"0\t{number}{38 * chr(9)}\n" for number in numbers).encode())
+
+
+def shuffled_numbers(folder: Path, out: str, **changes: int) -> np.ndarray:
+    manifest = prepare_all(folder, folder / out, settings(days=5, **changes))
+    return read_rows(folder / out, manifest, "train")[:, 1]
+
+
+@pytest.mark.parametrize("buckets", [1, 3, 40])
+def test_training_rows_of_all_days_are_mixed(tmp_path, buckets):
+    """No row is lost; each day is spread evenly over the set; neighbours were no neighbours."""
+    numbered_days(tmp_path, days=5, rows=1000)
+    numbers = shuffled_numbers(tmp_path, "out", buckets=buckets)
+    assert sorted(numbers) == list(range(4000))
+    mean_positions = [np.flatnonzero(numbers // 1000 == day).mean() for day in range(4)]
+    assert np.allclose(mean_positions, 2000, atol=200)  # sigma is 32
+    assert abs(np.corrcoef(numbers[:-1], numbers[1:])[0, 1]) < 0.1  # sigma is 0.016
+    assert (np.diff(numbers) == 1).sum() < 10  # 1 is expected
+
+
+def test_the_shuffle_depends_on_its_seed_alone(tmp_path):
+    numbered_days(tmp_path, days=5, rows=200)
+    first = shuffled_numbers(tmp_path, "first", day_jobs=1)
+    assert first.tolist() == shuffled_numbers(tmp_path, "again", day_jobs=5).tolist()
+    assert first.tolist() != shuffled_numbers(tmp_path, "other", shuffle_seed=124).tolist()
+
+
+def test_a_rerun_changes_no_byte(golden, tmp_path):
+    again = prepare_all(golden[0] / "archives", tmp_path / "out", settings())
+    assert again == golden[1]

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octathlon import registry
-from octathlon.config import Config, Keys, System, load, merge, resolve
+from octathlon.config import Config, Keys, load, merge, resolve
 from octathlon.errors import OctathlonError
+from octathlon.systems import System
 
 ROOT = Path(__file__).parents[2]
 
@@ -182,7 +183,7 @@ BAD = {
     ),
     "crop": (
         {"overrides": {"resnet": {"image_size": 200}}},
-        "overrides.resnet: eval_short_side 55 must exceed image_size 200",
+        "overrides.resnet: eval_short_side 46 must exceed image_size 200",
     ),
     "submitter": ({"submitter": "../../etc"}, "submitter: String should match pattern"),
     "key number": ({7: 1}, "7: Keys should be strings, not 7"),

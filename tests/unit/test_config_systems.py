@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from octathlon.config import System, load
+from octathlon.config import load
 from octathlon.errors import OctathlonError
+from octathlon.systems import System
 
 
 def asked_for(**facts):

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from octathlon.archives.extract import Member, index_tar, open_gzip, read_targz
+from octathlon.archives.extract import Member, index_tar, open_gzip, read_targz, stream_targz
 from octathlon.errors import OctathlonError
 
 REALDATA = Path(__file__).resolve().parents[3] / "shared" / "realdata"
@@ -256,6 +256,57 @@ def test_a_small_targz_is_read_whole(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(tar_of(entry("../escape", b"x"))))
     with pytest.raises(OctathlonError, match="'../escape' has a name that leaves its folder"):
         read_targz(path, 100_000)
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_streamed_targz_gives_what_a_whole_one_does(tmp_path: Path, form: int) -> None:
+    """Sizes around a block, so that headers follow with and without padding; a folder and a long name between."""
+    sizes = (0, 1, 511, 512, 513, 1024, 70_000)
+    files = {f"{'deep/' * 30}{size}": DATA.randbytes(size) for size in sizes}
+    folder = entry("folder", type=tarfile.DIRTYPE)
+    path = tmp_path / "some.tar.gz"
+    tar = tar_of(*[entry(*item) for item in files.items()], folder, entry("last", b"x"), form=form)
+    path.write_bytes(gzip.compress(tar))
+    assert list(stream_targz(path, 1_000_000, 70_000)) == [*files.items(), ("last", b"x")]
+
+
+def test_every_truncation_of_a_streamed_targz_is_noticed(tmp_path: Path) -> None:
+    tar = tar_of(entry("a", DATA.randbytes(1024)), entry("b", DATA.randbytes(700)))
+    content = tar.rstrip(b"\0")
+    whole = gzip.compress(tar)
+    path = tmp_path / "cut.tar.gz"
+    broken = [gzip.compress(content[:length]) for length in range(0, len(content), 100)]
+    broken += [whole[:length] for length in (*range(0, len(whole), 100), len(whole) - 1)]
+    for each in broken:
+        path.write_bytes(each)
+        with pytest.raises(OctathlonError, match=r"cut\.tar\.gz: (truncated|empty)"):
+            list(stream_targz(path, 1_000_000, 10_000))
+
+
+@pytest.mark.parametrize(
+    ("member", "message"),
+    [
+        (entry("../escape", b"x"), "'../escape' has a name that leaves its folder"),
+        (entry("link", type=tarfile.SYMTYPE, linkname="/etc/passwd"), "'link' is not a plain file"),
+        (entry("large", bytes(1001)), "'large' has 1,001 bytes"),
+        (entry("first", b"x"), "'first' is there twice"),
+        (entry("n" * (2 << 20), b"x"), "a header of"),
+    ],
+)
+def test_hostile_members_of_a_streamed_targz_are_refused(
+    tmp_path: Path, member: tuple[tarfile.TarInfo, bytes], message: str
+) -> None:
+    path = tmp_path / "hostile.tar.gz"
+    path.write_bytes(gzip.compress(tar_of(entry("first", b"1"), member, entry("other", b"2"))))
+    with pytest.raises(OctathlonError, match=message):
+        list(stream_targz(path, 10_000_000, 1000))
+
+
+def test_a_streamed_bomb_is_stopped_at_the_limit(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.tar.gz"
+    path.write_bytes(gzip.compress(tar_of(*[entry(str(number), bytes(1000)) for number in range(100)])))
+    with pytest.raises(OctathlonError, match="unpacks to more than 50,000 bytes"):
+        list(stream_targz(path, 50_000, 1000))
 
 
 def test_real_imagenet_archives() -> None:

@@ -11,10 +11,11 @@ import torch
 from imagenet_archives import draw, jpeg, prepare_all, settings
 from torchvision.io import ImageReadMode, decode_jpeg
 
-from octathlon.datasets.imagenet.loader import Batches, CentralCrop, Images, RandomCrops, load
+from octathlon.datasets.imagenet.loader import Batches, CentralCrop, Images, RandomCrops
 from octathlon.datasets.imagenet.shards import shard_files, write_shard
 from octathlon.datasets.imagenet.transforms import eval_transform
 from octathlon.errors import OctathlonError
+from octathlon.nn.loading import load
 from octathlon.receipts import read_json
 
 # torchvision's decoder will move to torchcodec; the versions are pinned.
@@ -117,6 +118,20 @@ def test_a_damaged_shard_is_named(tmp_path: Path, damage) -> None:
     damage(*(tmp_path / name for name in shard_files("s")))
     with pytest.raises(OctathlonError, match=r"s.jpegs: cannot read image 2 .*; prepare imagenet again"):
         Images(tmp_path, {"splits": {"train": ["s"]}}, "train").read(2)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_workers_error_is_one_sentence(tmp_path: Path, workers: int) -> None:
+    write_shard(tmp_path, "s", [(jpeg(1), 1)])
+    (tmp_path / "s.jpegs").unlink()
+    images = Images(tmp_path, {"splits": {"train": ["s"]}}, "train")
+    loader = load(Batches(images, 8, RandomCrops(8, seed=1)), [(1, [0])], workers=workers, pin_memory=False)
+    with pytest.raises(OctathlonError) as raised:
+        next(iter(loader))
+    expected = (
+        f"{tmp_path}/s.jpegs: cannot read image 0 ([Errno 2] No such file or directory: '{tmp_path}/s.jpegs')"
+    )
+    assert str(raised.value) == f"{expected}; prepare imagenet again"
 
 
 def test_nothing_is_opened_before_the_first_read(tmp_path: Path) -> None:

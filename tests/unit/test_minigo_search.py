@@ -311,7 +311,10 @@ def test_games_of_a_match_differ_and_repeat_themselves():
     first, again = (play_match(few, hashed, constant(), range(6), 4) for _ in range(2))
     assert first == again
     assert len({tuple(game.moves) for game in first}) > 1
-    shares = [*play_match(few, hashed, constant(), range(2), 4), *play_match(few, hashed, constant(), range(2, 6), 4)]
+    shares = [
+        *play_match(few, hashed, constant(), range(2), 4),
+        *play_match(few, hashed, constant(), range(2, 6), 4),
+    ]
     assert shares == first  # the same games, whoever plays them
 
 

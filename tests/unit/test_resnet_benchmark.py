@@ -256,8 +256,8 @@ def test_the_full_model_and_its_names() -> None:
 
 def test_an_evaluation_size_below_the_crop_is_refused() -> None:
     values = config.resolve("benchmarks", "resnet", "mini", {}).model_dump()
-    with pytest.raises(ValidationError, match="eval_short_side 48 must exceed image_size 48"):
-        Settings(**values | {"eval_short_side": 48})
+    with pytest.raises(ValidationError, match="eval_short_side 40 must exceed image_size 40"):
+        Settings(**values | {"eval_short_side": 40})
 
 
 # Training --------------------------------------------------------------------------------------------

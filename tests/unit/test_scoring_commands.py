@@ -1,9 +1,10 @@
 """`octathlon score` and `octathlon compare` on the command line."""
 
-import io
 import json
+import os
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 from click.testing import CliRunner
@@ -85,15 +86,27 @@ def test_a_wrong_round_is_one_sentence(tree):
         run(score, tree, "--round", "v7")
 
 
-def test_on_a_terminal_the_table_is_drawn(tree):
-    from rich.console import Console
+def screen_of(screen):
+    """What was printed on a terminal, until it is closed."""
+    with suppress(OSError), open(screen, "rb", buffering=0) as file:  # noqa: PTH123 (a descriptor)
+        while chunk := file.read(1 << 16):
+            yield chunk
 
-    from octathlon.scoring.entries import score_paths
-    from octathlon.scoring.tables import to_rich
 
-    console = Console(width=120, record=True, file=io.StringIO())
-    console.print(to_rich(score_paths([tree])[0]))
-    assert "29.000" in console.export_text()
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [("score", "29.000"), ("compare", "29.000 (Us, 0)"), ("check", "systems.missing")],
+)
+def test_on_a_terminal_a_table_is_drawn(tree, command, words):
+    code = f"from octathlon.cli import main; import sys; sys.argv = ['octathlon', '{command}', sys.argv[1]]; main()"
+    screen, terminal = os.openpty()
+    environment = os.environ | {"COLUMNS": "200", "TERM": "xterm"}
+    process = subprocess.Popen([sys.executable, "-c", code, str(tree)], stdout=terminal, env=environment)
+    os.close(terminal)
+    shown = b"".join(screen_of(screen)).decode()
+    process.wait()
+    assert words in shown
+    assert any(line in shown for line in "─━")
 
 
 def test_scoring_starts_without_heavy_libraries(tree):

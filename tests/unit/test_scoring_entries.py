@@ -231,6 +231,21 @@ def test_rcp_is_a_flag_with_its_numbers_and_no_filter(tmp_path):
     assert entry.flags[0].startswith("RCP fail: converges too fast: mean 45, minimum 50")
 
 
+def test_the_epochs_of_the_rcp_test_have_three_decimals(tmp_path):
+    """dlrm at batch 71680: the reference takes exactly 2 (RCPs 1.1.0), and published logs say 1.99988."""
+    for epoch, flags in ((1.99988, 0), (1.999, 1)):
+        folder = write_folder(
+            tmp_path / f"{epoch}/results/s/dlrm",
+            [9, 8, 7, 6, 5],
+            benchmark="dlrm",
+            quality=[0.81],
+            global_batch_size=71680,
+        )
+        for log in folder.iterdir():
+            log.write_text(log.read_text().replace('"epoch_num": 1', f'"epoch_num": {epoch}'))
+        assert len(score(folder).flags) == flags
+
+
 def test_any_number_of_processes_reads_the_same(tree):
     logs = sorted((tree / "Us/results/box/resnet").iterdir())
     assert read_logs(logs, processes=2) == read_logs(logs, processes=1)

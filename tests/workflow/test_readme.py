@@ -12,6 +12,8 @@ from tiny_project import ROOT, pretend_archives
 TEXT = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
 COMMANDS = [line for kind, block in BLOCKS if kind == "sh" for line in block.splitlines()]
+REACHED = {"resnet": {"target": {"accuracy": 0}}, "dlrm": {"target": {"AUC": 0}}}
+"""What is packaged needs a score, and what is tiny learns nothing."""
 FILES = {block.split()[1]: block for kind, block in BLOCKS if kind == "yaml"}
 
 
@@ -20,9 +22,8 @@ def project(finished, tmp_path_factory):
     """A finished project whose config.yaml has the tiny sizes, with the README's files and the data they name."""
     folder = tmp_path_factory.mktemp("readme") / "project"
     shutil.copytree(finished.folder, folder, symlinks=True)
-    shutil.copy(ROOT / "Makefile", folder)
     project = type(finished)(folder)
-    project.use_tiny_sizes()
+    project.configure(benchmarks=list(REACHED), runs=5, overrides=REACHED)
     (folder / "own/imagenet").mkdir(parents=True)
     for path in folder.glob(
         "data/mini/imagenet/archives/ILSVRC*[!n]"

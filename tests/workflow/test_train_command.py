@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -133,3 +136,25 @@ def test_max_blocks_is_a_smoke_test(project):
     done, log = train(project, "dlrm", "smoke", "--max-blocks", "1")
     assert done.returncode == 0, done.stderr
     assert len(qualities(log)) == 1
+
+
+def test_progress_line_where_a_terminal_is_attached(project):
+    main, terminal = pty.openpty()
+    command = [f"{BIN}/octathlon", "train", "resnet", "--output", "seen/result_0.txt"]
+    command += ["--data", "data/mini/imagenet/prepared", "--settings", json.dumps(TINY["resnet"])]
+    with subprocess.Popen(
+        command, cwd=project.folder, env=project.environment, stdout=subprocess.PIPE, stderr=terminal
+    ) as process:
+        os.close(terminal)
+        shown = b""
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while block := os.read(main, 4096):
+                shown += block
+        assert process.stdout.read() == b""  # the line replaces the events
+    os.close(main)
+    assert process.returncode == 0, shown
+    text = shown.decode()
+    quality = qualities(project.folder / "seen/result_0.txt")[-1]
+    assert f"accuracy {quality:.4f} of 0.9" in text
+    assert "resnet, seed 1" in text
+    assert "of at most 2 epochs" in text

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -16,8 +17,8 @@ from octathlon import registry
 from octathlon.config import merge
 
 ROOT = Path(__file__).parents[2]
-PARTS = ("Snakefile", "config.yaml", "profiles", "workflow", "envs", "src")
-JOB = re.compile(r"^(?:local)?rule (\w+):\n(?:    .*\n)*?    output: (\S+)", re.MULTILINE)
+PARTS = ("Snakefile", "config.yaml", "Makefile", "pyproject.toml", "profiles", "workflow", "envs", "src")
+JOB = re.compile(r"^(?:local)?rule (\w+):\n(?:    .*\n)*?    output: ([^\s,]+)", re.MULTILINE)
 TIMEOUT_S = 600
 
 
@@ -64,12 +65,12 @@ class Project:
         assert old in text
         file.write_text(text.replace(old, new, 1))
 
-    def use_tiny_sizes(self) -> None:
-        """Make the tiny sizes those of config.yaml."""
+    def configure(self, **changes: Any) -> None:
+        """Make the tiny sizes, and further changes, those of config.yaml."""
         config, tiny = (
             yaml.safe_load((self.folder / name).read_text()) for name in ("config.yaml", "tiny.yaml")
         )
-        (self.folder / "config.yaml").write_text(yaml.safe_dump(merge(config, tiny)))
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(merge(merge(config, tiny), changes)))
 
     def append(self, path: str, text: str) -> None:
         """Add text to a file's end."""
@@ -94,6 +95,7 @@ def pretend_archives(project: Project, scale: str) -> None:
     """Put empty files where a user would put the archives of a scale: for plans, not for runs."""
     for dataset in registry.datasets():
         folder = project.folder / "data" / scale / dataset / "downloads"
-        folder.mkdir(parents=True, exist_ok=True)
         for archive in registry.sources(dataset)["archives"]:
-            (folder / archive["name"]).touch()
+            path = folder / archive["name"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()

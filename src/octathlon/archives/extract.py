@@ -1,8 +1,9 @@
 """Read tar and gzip archives without unpacking them, and without trusting them.
 
 A tar is indexed by hopping from header to header: names, offsets and sizes, no data. Members are then read in
-place, also those of a tar inside a tar. Nothing is ever written under a name that an archive gives; names
-that would leave a folder, links, devices, duplicates and truncated archives are refused with one sentence.
+place, also those of a tar inside a tar; a tar.gz is read in a stream. Nothing is ever written under a name that an
+archive gives; names that would leave a folder, links, devices, duplicates and truncated archives are refused with
+one sentence.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import gzip
 import io
 import tarfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -44,7 +46,7 @@ def index_tar(path: Path, offset: int = 0, size: int | None = None) -> list[Memb
     """
     try:
         with path.open("rb") as file:
-            return _index(_Window(file, offset, size), str(path))
+            return list(_walk(_Window(file, offset, size), str(path)))
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -57,8 +59,28 @@ def read_targz(path: Path, limit: int) -> dict[str, bytes]:
     """
     with open_gzip(path, limit) as stream:
         content = stream.read()
-    members = _index(_Window(io.BytesIO(content)), str(path))
+    members = _walk(_Window(io.BytesIO(content)), str(path))
     return {member.name: content[member.offset : member.offset + member.size] for member in members}
+
+
+def stream_targz(path: Path, limit: int, member_limit: int) -> Iterator[tuple[str, bytes]]:
+    """The files in a tar.gz of any size, in its order: name and content, one of them in memory at a time.
+
+    Raises:
+        OctathlonError: if it unpacks to more than `limit` bytes, a file in it has more than `member_limit`, or as for
+            `index_tar`.
+    """
+    with open_gzip(path, limit) as file:
+        stream = _Stream(file, 0, limit)
+        for member in _walk(stream, str(path)):
+            if member.size > member_limit:
+                raise OctathlonError(f"{path}: member {member.name!r} has {member.size:,} bytes; {REMEDY}")
+            content = stream.content(member)
+            if len(content) < member.size:
+                raise OctathlonError(f"{path}: truncated within {member.name!r}; fetch it again")
+            yield member.name, content
+        while file.read(1 << 20):  # to the end, where gzip has its checksum
+            pass
 
 
 def open_gzip(path: Path, limit: int) -> BinaryIO:
@@ -117,6 +139,8 @@ class _Window:
         self.offset = offset
         self.size = file.seek(0, io.SEEK_END) - offset if size is None else size
         self._file, self._position = file, 0
+        self.last = b""
+        """What was read last: at the end of the tar, its end mark."""
 
     def tell(self) -> int:
         return self._position
@@ -130,29 +154,52 @@ class _Window:
     def read(self, count: int) -> bytes:
         if not 0 <= count <= HEADER_LIMIT:
             raise tarfile.ReadError(f"a header of {count:,} bytes")
+        self.last = self._take(max(min(count, self.size - self._position), 0))
+        return self.last
+
+    def _take(self, count: int) -> bytes:
         self._file.seek(self.offset + self._position)
-        content = self._file.read(max(min(count, self.size - self._position), 0))
+        content = self._file.read(count)
         self._position += len(content)
         return content
 
 
-def _index(window: _Window, label: str) -> list[Member]:
-    members: dict[str, Member] = {}
+class _Stream(_Window):
+    """The same for a tar that can only be read forwards."""
+
+    def seek(self, position: int) -> int:
+        while self._position < position:
+            if not self._take(min(position - self._position, HEADER_LIMIT)):
+                raise tarfile.ReadError("unexpected end of data")
+        return self._position
+
+    def content(self, member: Member) -> bytes:
+        """The data of the member whose header was read last."""
+        return self._take(member.size)
+
+    def _take(self, count: int) -> bytes:
+        content = self._file.read(count)
+        self._position += len(content)
+        return content
+
+
+def _walk(window: _Window, label: str) -> Iterator[Member]:
+    """The files in a tar, as soon as their headers are read."""
+    names: set[str] = set()
     try:
         with tarfile.open(fileobj=window, mode="r:") as tar:  # type: ignore[arg-type]
             while (info := tar.next()) is not None:
                 tar.members = []  # it keeps all headers otherwise
                 if not info.isdir():
                     name = _safe_name(info, label)
-                    if name in members:
+                    if name in names:
                         raise OctathlonError(f"{label}: member {name!r} is there twice; {REMEDY}")
-                    members[name] = Member(name, window.offset + info.offset_data, info.size)
-            window.seek(tar.offset)
-            if window.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                    names.add(name)
+                    yield Member(name, window.offset + info.offset_data, info.size)
+            if window.last != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError("no end mark")
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         raise OctathlonError(f"{label}: truncated or damaged tar ({error}); fetch it again") from error
-    return list(members.values())
 
 
 def _safe_name(info: tarfile.TarInfo, label: str) -> str:

@@ -59,5 +59,5 @@ def display(name: str, benchmark: Benchmark) -> Iterator[Display]:
         progress.TextColumn("{task.fields[quality]}"),
         progress.TimeElapsedColumn(),
     )
-    with progress.Progress(*columns, console=Console(stderr=True)) as bar:
+    with progress.Progress(*columns, console=Console(stderr=True), refresh_per_second=2) as bar:
         yield _Line(benchmark, bar, bar.add_task(name, total=cadence.limit, quality=""))

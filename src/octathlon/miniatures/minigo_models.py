@@ -47,16 +47,18 @@ def draw(
     value_units: int,
     generations: int,
     games: int,
+    max_moves: int,
 ) -> None:
     """Write `folder/archive`: the same bytes for the same seed and sizes, whatever else was drawn.
 
     Args:
         filters, blocks, value_units: sizes of both models; the target needs 9 filters and a block.
         generations, games: games of each generation that the checkpoint comes with.
+        max_moves: a longer game is scored as it stands.
     """
     shape = _Shape(board_size, filters, blocks, value_units)
     if archive == CHECKPOINT:
-        content = _checkpoint(seed, shape, generations, games)
+        content = _checkpoint(seed, shape, generations, games, max_moves)
     else:
         content = _bundle(_target(seed, shape))[archive != INDEX]
     temporary = folder / f".{archive}.{os.getpid()}.tmp"
@@ -67,14 +69,14 @@ def draw(
         temporary.unlink(missing_ok=True)
 
 
-def _checkpoint(seed: int, shape: _Shape, generations: int, games: int) -> bytes:
+def _checkpoint(seed: int, shape: _Shape, generations: int, games: int, max_moves: int) -> bytes:
     index, data = _bundle(_fresh(seed, shape))
     members = {"work_dir/model.ckpt-0.index": index, "work_dir/model.ckpt-0.data-00000-of-00001": data}
     for generation in range(generations):
         for number in range(games):
             rng = np.random.default_rng([seed, 1, generation, number])
             name = f"data/selfplay/{generation:06d}/0/{number:06d}.tfrecord.zz"
-            members[name] = _game_file(_play(rng, shape.size))
+            members[name] = _game_file(_play(rng, shape.size, max_moves))
     return _targz({f"checkpoints/mlperf07/{name}": content for name, content in members.items()})
 
 
@@ -101,7 +103,9 @@ class _Shape:
     def kernels(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the layers' kernels, under TensorFlow's names and in its order of axes."""
         points, last = self.size**2, 2 * self.blocks
-        convolutions = {f"conv2d_{number}": (3, 3, self.filters, self.filters) for number in range(1, last + 1)}
+        convolutions = {
+            f"conv2d_{number}": (3, 3, self.filters, self.filters) for number in range(1, last + 1)
+        }
         return {
             "conv2d": (3, 3, PLANES, self.filters),
             **convolutions,
@@ -213,15 +217,17 @@ def _neighbours(size: int) -> list[list[int]]:
     ]
 
 
-def _play(rng: np.random.Generator, size: int) -> tuple[list[_Move], int]:
+def _play(rng: np.random.Generator, size: int, max_moves: int) -> tuple[list[_Move], int]:
     """A game of two players who draw their moves; returns it and 1 if Black won, -1 if White did."""
     points = size * size
     board, colour = (0,) * points, 1
     past, seen = [board], {board}
     moves, passes = [], 0
-    while passes < 2 and len(moves) < 3 * points:
+    while passes < 2 and len(moves) < max_moves:
         chains = _chains(board, size)
-        after = {point: played for point in range(points) if (played := _put(board, chains, point, colour, size))}
+        after = {
+            point: played for point in range(points) if (played := _put(board, chains, point, colour, size))
+        }
         after = {point: played for point, played in after.items() if played not in seen}
         wanted = [point for point in after if any(board[near] != colour for near in _neighbours(size)[point])]
         policy = np.zeros(points + 1)

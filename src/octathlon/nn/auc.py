@@ -19,10 +19,10 @@ def roc_auc(scores: Tensor, labels: Tensor) -> float:
         labels: 1 (or True) for positives, 0 for negatives.
 
     Returns:
-        The same on every rank; 0 if a score is NaN (a diverged model) or only one class is there.
+        The same on every rank; 0 if a score is NaN (a diverged model) or fewer than two classes are there.
     """
     scores, labels = all_gather(scores), all_gather(labels).long()
-    if scores.isnan().any():
+    if not len(scores) or scores.isnan().any():
         return 0.0
     scores, order = scores.sort()
     positives = labels[order].cumsum(0)

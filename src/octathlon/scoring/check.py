@@ -13,6 +13,7 @@ from pathlib import Path
 
 from octathlon.errors import OctathlonError
 from octathlon.scoring.compliance import ROUND, check_log
+from octathlon.scoring.descriptions import division
 from octathlon.scoring.entries import NONE_CHOSEN, Entry, score_folder
 from octathlon.scoring.findings import Finding, Report
 from octathlon.scoring.olympic import needed_runs
@@ -20,7 +21,7 @@ from octathlon.scoring.rules import load_round
 from octathlon.scoring.runs import read_log
 from octathlon.scoring.seeds import check_seeds
 from octathlon.scoring.systems import check_description
-from octathlon.scoring.tree import Folder, find_folders
+from octathlon.scoring.tree import Folder, find_folders, is_file, is_folder
 
 
 def check_path(path: Path, runs: Mapping[str, int] = NONE_CHOSEN) -> Iterator[Report]:
@@ -32,8 +33,8 @@ def check_path(path: Path, runs: Mapping[str, int] = NONE_CHOSEN) -> Iterator[Re
     Raises:
         OctathlonError: if there is nothing to check.
     """
-    if path.is_file():
-        yield Report(path, check_description(path) if path.suffix == ".json" else check_log(path))
+    if is_file(path):
+        yield Report(path, check_description(path)) if path.suffix == ".json" else _check_log(path)
         return
     folders, skipped = find_folders([path], lambda name: load_round(ROUND).task(name) is not None)
     if not folders:
@@ -47,6 +48,13 @@ def check_path(path: Path, runs: Mapping[str, int] = NONE_CHOSEN) -> Iterator[Re
             yield from _check_organisation(organisation, members, whole=organisation.is_relative_to(root))
         for folder in members:
             yield from _check_folder(folder, runs)
+
+
+def _check_log(path: Path) -> Report:
+    try:
+        return Report(path, check_log(path))
+    except OctathlonError as error:
+        return Report(path, [Finding("error", "log.file", str(error))])
 
 
 def _check_organisation(organisation: Path, folders: list[Folder], *, whole: bool) -> Iterator[Report]:
@@ -64,7 +72,7 @@ def _check_organisation(organisation: Path, folders: list[Folder], *, whole: boo
 
 
 def _check_code(organisation: Path, folders: list[Folder]) -> Iterator[Finding]:
-    if not (organisation / "benchmarks").is_dir():
+    if not is_folder(organisation / "benchmarks"):
         yield Finding("warning", "code.missing", "no folder benchmarks with the source code")
         return
     for name in dict.fromkeys(folder.path.name for folder in folders):
@@ -83,7 +91,7 @@ def _check_folder(folder: Folder, runs: Mapping[str, int]) -> Iterator[Report]:
         words = f"not a benchmark of {ROUND}: skipped"
         yield Report(folder.path, [Finding("warning", "benchmark.unknown", words)])
         return
-    reports = [Report(path, check_log(path)) for path in folder.logs]
+    reports = [_check_log(path) for path in folder.logs]
     broken = sum(bool(report.errors) for report in reports)
     needed, drop = needed_runs(runs, entry.task.name, entry.task.runs, entry.task.drop)
     yield from (_softened(report) if broken <= drop else report for report in reports)
@@ -121,6 +129,11 @@ def _check_alike(entry: Entry) -> Iterator[Finding]:
     if strangers:
         words = f"logs of {', '.join(sorted(strangers)[:5])} in the folder of {entry.benchmark}"
         yield Finding("error", "submission_benchmark.alike", words)
+    logged = {division(log.identity.get("division", entry.division)) for log in logs} - {entry.division}
+    if logged:
+        words = f"{entry.division} in the description, {', '.join(sorted(logged)[:5])} in the logs"
+        severity = "error" if entry.division == "closed" else "warning"  # open logs are checked less strictly
+        yield Finding(severity, "submission_division.alike", words)
 
 
 def _check_files(folder: Folder) -> Iterator[Finding]:
@@ -135,6 +148,6 @@ def _check_files(folder: Folder) -> Iterator[Finding]:
 def _check_closed(folder: Folder, entry: Entry) -> Iterable[Finding]:
     """Seeds, and the RCP test, which flags and never refuses: what only the closed division must pass."""
     code = _code(folder.organisation, folder.path.name) if folder.organisation else None
-    yield from check_seeds(folder.logs, code)
+    yield from check_seeds([run.log.path for run in entry.runs if not run.log.unreadable], code)
     for flag in entry.flags:
         yield Finding("warning", "rcp", flag)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,8 +45,6 @@ def check(paths: Sequence[Path], runs: Mapping[str, int], json_file: Path | None
 
 
 def _show(severity: str, groups: Sequence[Group]) -> None:
-    import sys
-
     if not sys.stdout.isatty():
         for group in groups:
             click.echo(f"{severity}: {group.place}: {group.rule}: {group.words}")
@@ -85,8 +85,6 @@ def package(
 
 
 def _configuration(text: str | None) -> dict[str, Any] | None:
-    import json
-
     try:
         value = None if text is None else json.loads(text)
     except ValueError as error:

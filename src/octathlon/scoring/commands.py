@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,8 +42,6 @@ def score(paths: Sequence[Path], round_name: str | None, runs: Mapping[str, int]
 
 
 def _show(entries: Sequence[Entry], skipped: Sequence[Skipped]) -> None:
-    import sys
-
     from octathlon.scoring.text import clean
 
     if sys.stdout.isatty():
@@ -78,4 +77,10 @@ def compare(paths: Sequence[Path], markdown: Path | None) -> None:
     text = comparison([result for path in paths or published_files() for result in load(path)])
     if markdown:
         write_text(markdown, text)
-    click.echo(text, nl=False)
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        Console().print(Markdown(text))
+    else:
+        click.echo(text, nl=False)

@@ -2,7 +2,7 @@
 
 The rules are data (`rounds/compliance_v1.1.yaml`), after the official checker (training_1.1.0 of
 mlperf_logging.compliance_checker), but for one thing: missing or other `weights_initialization` events are
-warnings, as they were in the round. Today's checker refuses two thirds of the published runs for them.
+warnings, as they were in the round. Today's checker refuses more than half of the published runs for them.
 """
 
 from __future__ import annotations

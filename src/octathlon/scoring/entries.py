@@ -261,7 +261,10 @@ def _flags(
 
 
 def _convergence_point(run: Run, task: Task) -> float | None:
-    return samples_to_target(run, task) if task.progress == "samples" else run.epoch
+    """In the unit of the reference points; epochs have three decimals there, and in mlperf_logging's test."""
+    if task.progress == "samples":
+        return samples_to_target(run, task)
+    return None if run.epoch is None else round(run.epoch, 3)
 
 
 def _anomalies(description: Description, logs: Sequence[Log], judged: Sequence[Run]) -> list[str]:

@@ -26,14 +26,13 @@ from octathlon.scoring.check import check_path
 from octathlon.scoring.compliance import ROUND
 from octathlon.scoring.entries import Entry, score_paths
 from octathlon.scoring.text import clean
-from octathlon.scoring.tree import Folder, is_file
+from octathlon.scoring.tree import Folder, is_file, is_folder
 
 RECEIPT = "package.json"
 PROJECT = (
     "Snakefile",
     "config.yaml",
     "pyproject.toml",
-    "README.md",
     "LICENSE",
     "envs",
     "profiles",
@@ -68,7 +67,7 @@ def build_package(
             f"{failed[0].folder}: no valid result to package ({failed[0].reason}); train again"
         )
     _keep_inputs(paths, out)
-    with _replaced(out) as folder:
+    with _replaced(out.absolute()) as folder:
         for entry in scored:
             _add_result(entry, folder / entry.org)
         for benchmark in sorted({entry.benchmark for entry in scored}):
@@ -122,7 +121,7 @@ def _description(entry: Entry) -> Path:
 
 def _keep_inputs(paths: Iterable[Path], out: Path) -> None:
     for path in paths:
-        if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
+        if is_folder(path) and out.resolve().is_relative_to(path.resolve()):
             raise OctathlonError(f"{out}: lies in the results {path}; choose a folder outside")
 
 
@@ -140,7 +139,7 @@ def _replaced(out: Path) -> Iterator[Path]:
         new.rename(out)
     except OSError as error:
         raise OctathlonError(
-            f"{out}: cannot write it ({error.strerror}); make room or fix the folder"
+            f"{out}: cannot write it ({error.strerror or error}); make room or fix the folder"
         ) from error
     finally:
         shutil.rmtree(new, ignore_errors=True)

@@ -199,6 +199,7 @@ def row(entry: Entry) -> list[str]:
 def to_rich(entries: Sequence[Entry]) -> Table:
     """The table on a terminal."""
     from rich.table import Table
+    from rich.text import Text
 
     from octathlon.scoring.rules import round_names
 
@@ -207,7 +208,7 @@ def to_rich(entries: Sequence[Entry]) -> Table:
     for name in (*SHORT, "minutes"):
         table.add_column(name, justify="right" if name in NUMBERS else "left")
     for entry in entries:
-        table.add_row(*(cell.replace("[", "\\[") for cell in row(entry)))
+        table.add_row(*map(Text, row(entry)))  # not strings: strangers' words are no markup
     return table
 
 

@@ -90,7 +90,7 @@ def find_folders(
         if is_file(absolute):
             folder = folders.setdefault(absolute.parent, Folder(absolute.parent))
             folder.logs.append(absolute)
-        elif os.path.isdir(absolute):  # noqa: PTH112 (Path.is_dir() raises where it may not look)
+        elif is_folder(absolute):
             for found in _walk(absolute, is_benchmark, skipped):
                 folders[found.path] = found
         else:
@@ -106,6 +106,11 @@ def is_file(path: Path) -> bool:
         return path.is_file()
     except OSError:
         return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder that may be looked at."""
+    return os.path.isdir(path)  # noqa: PTH112 (Path.is_dir() raises where it may not look)
 
 
 def natural(path: Path) -> list[tuple[int, str]]:

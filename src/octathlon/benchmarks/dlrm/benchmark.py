@@ -13,11 +13,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from octathlon.benchmarks.dlrm.model import DLRM
 from octathlon.benchmarks.dlrm.settings import Settings
 from octathlon.contracts import Benchmark, Progress, Run, SampleCounts, Schedule
-from octathlon.datasets.click_logs.loader import Batches, Key, features, load
+from octathlon.datasets.click_logs.loader import Batches, Key, features
 from octathlon.datasets.click_logs.rows import COLUMNS, INTEGERS
 from octathlon.errors import OctathlonError
 from octathlon.nn.auc import roc_auc
 from octathlon.nn.embeddings import ShardedEmbeddings
+from octathlon.nn.loading import load
 from octathlon.nn.sampling import epoch_order, rank_share
 from octathlon.nn.schedules import StepSchedule, warmup_hold_polynomial
 

@@ -49,7 +49,10 @@ class SelfPlay(Benchmark[Settings]):
         super().__init__(settings, run)
         self._local_batch = settings.local_batch_size(run.world)
         self._games = [generation["games"] for generation in run.manifest["generations"]]
-        if self.run.manifest["board_size"] != settings.board_size or min(self._games) < settings.min_selfplay_games:
+        if (
+            self.run.manifest["board_size"] != settings.board_size
+            or min(self._games) < settings.min_selfplay_games
+        ):
             raise OctathlonError(
                 f"{run.data}: games on a board of {run.manifest['board_size']} lines, at least {min(self._games)} of each "
                 f"generation; the settings want board_size {settings.board_size} and min_selfplay_games "
@@ -171,7 +174,9 @@ class SelfPlay(Benchmark[Settings]):
         model = new_network(self.settings)
         state = load_weights(self.run.data, self.run.manifest, name)
         expected = {key: value for key, value in model.state_dict().items() if "num_batches" not in key}
-        if {key: value.shape for key, value in expected.items()} != {key: value.shape for key, value in state.items()}:
+        if {key: value.shape for key, value in expected.items()} != {
+            key: value.shape for key, value in state.items()
+        }:
             raise OctathlonError(
                 f"{self.run.data}: its {name} model is not one of {self.settings.filters} filters, {self.settings.blocks} "
                 "blocks and so on as the settings say; correct filters, blocks or value_units, or its source"

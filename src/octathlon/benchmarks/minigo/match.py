@@ -27,7 +27,9 @@ class Played:
         return self.winner == (1 if self.number % 2 == 0 else -1)
 
 
-def play_match(settings: Settings, candidate: Evaluate, target: Evaluate, numbers: range, seed: int) -> list[Played]:
+def play_match(
+    settings: Settings, candidate: Evaluate, target: Evaluate, numbers: range, seed: int
+) -> list[Played]:
     """Play the games of these numbers, all at once; colours alternate.
 
     Without noise, draws and resignation: what differs from game to game is how positions are turned before a network

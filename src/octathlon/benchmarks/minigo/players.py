@@ -40,7 +40,9 @@ def rehearse(settings: Settings) -> None:
     """Have all kernels compiled, or fetched from the cache: a few moves of a player that knows nothing."""
 
     def evaluate(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.zeros((len(planes), settings.board_size**2 + 1), np.float32), np.zeros(len(planes), np.float32)
+        return np.zeros((len(planes), settings.board_size**2 + 1), np.float32), np.zeros(
+            len(planes), np.float32
+        )
 
     few = {"max_moves": 3, "readouts": 2, "fast_readouts": 2, "eval_readouts": 2, "target_readouts": 2}
     short = settings.model_copy(update=few)
@@ -67,7 +69,9 @@ class SelfPlayers:
         self._processes = settings.selfplay_processes
         self._pool = None
         if self._processes:
-            self._pool = ProcessPoolExecutor(self._processes, get_context("spawn"), torch.set_num_threads, (1,))
+            self._pool = ProcessPoolExecutor(
+                self._processes, get_context("spawn"), torch.set_num_threads, (1,)
+            )
             list(self._pool.map(rehearse, [settings] * self._processes))
 
     def play(self, model: DualNetwork, games: int, seed: list[int]) -> np.ndarray:
@@ -77,7 +81,9 @@ class SelfPlayers:
         weights = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
         numbers = [rank_share(games, process, self._processes) for process in range(self._processes)]
         tasks = [
-            _Share(self._settings, weights, self._device, len(share), [*seed, share.start]) for share in numbers if share
+            _Share(self._settings, weights, self._device, len(share), [*seed, share.start])
+            for share in numbers
+            if share
         ]
         parts = list(self._pool.map(_play_share, tasks))
         for part, share in zip(parts, filter(None, numbers), strict=True):

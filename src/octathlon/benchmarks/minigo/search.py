@@ -17,7 +17,9 @@ Evaluate = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 class Search:
     """Trees of `games` games, grown with one player's network."""
 
-    def __init__(self, settings: Settings, games: int, evaluate: Evaluate, penalty: float | None = None) -> None:
+    def __init__(
+        self, settings: Settings, games: int, evaluate: Evaluate, penalty: float | None = None
+    ) -> None:
         size = settings.board_size
         leaves = games * settings.virtual_losses
         self.settings = settings

@@ -16,7 +16,9 @@ class Settings(BenchmarkSettings):
 
     board_size: PositiveInt = Field(ge=2, le=19, description="lines of the board")
     max_moves: PositiveInt = Field(le=10_000, description="a longer game is scored as it stands")
-    keep_eyes: bool = Field(description="no stone in an own eye of one point, no pass while another move is left")
+    keep_eyes: bool = Field(
+        description="no stone in an own eye of one point, no pass while another move is left"
+    )
     filters: PositiveInt = Field(description="of the network's convolutions")
     blocks: PositiveInt = Field(description="residual blocks")
     value_units: PositiveInt = Field(description="of the value head's hidden layer")
@@ -24,20 +26,28 @@ class Settings(BenchmarkSettings):
     lr_rates: tuple[PositiveFloat, ...] = Field(description="one more than boundaries")
     momentum: NonNegativeFloat
     weight_decay: NonNegativeFloat
-    min_selfplay_games: PositiveInt = Field(description="games of a generation, and of each one in the window")
+    min_selfplay_games: PositiveInt = Field(
+        description="games of a generation, and of each one in the window"
+    )
     window: PositiveInt = Field(description="generations whose games are trained on")
     position_share: float = Field(gt=0, le=1, description="part of the window's positions that is trained on")
     concurrent_games: PositiveInt = Field(description="games that share a batch of the network, per process")
     selfplay_processes: NonNegativeInt = Field(description="per rank; 0: in the run itself")
     readouts: PositiveInt = Field(description="of a full search")
     fast_readouts: PositiveInt = Field(description="of the other searches, which are not trained on")
-    full_share: float = Field(gt=0, le=1, description="part of the moves, after the first, with a full search")
+    full_share: float = Field(
+        gt=0, le=1, description="part of the moves, after the first, with a full search"
+    )
     virtual_losses: PositiveInt = Field(le=8, description="leaves of a game in one batch")
-    value_init_penalty: float = Field(ge=0, le=1, description="how much worse an action looks before it is tried")
+    value_init_penalty: float = Field(
+        ge=0, le=1, description="how much worse an action looks before it is tried"
+    )
     noise_alpha: PositiveFloat = Field(description="Dirichlet noise on the root of full searches")
     noise_weight: float = Share
     draw_moves: NonNegativeInt = Field(description="first moves of a game, which are drawn by visits")
-    resign_from: float = Field(ge=-1, le=0, description="the weakest resignation threshold of a game; -1: none")
+    resign_from: float = Field(
+        ge=-1, le=0, description="the weakest resignation threshold of a game; -1: none"
+    )
     resign_holdout: float = Field(ge=0, le=1, description="part of the games in which nobody may resign")
     eval_games: PositiveInt = Field(description="against the target model")
     eval_readouts: PositiveInt = Field(description="of the trained model, for each move")

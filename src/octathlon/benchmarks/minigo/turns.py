@@ -142,7 +142,9 @@ def prune(trees, game, visits, best):
         child = trees.children[game, 0, action]
         value = trees.to_move[game, 0] * trees.totals[game, child] / (1.0 + visits[action])
         gap = value - best_score
-        explained = -(scale * trees.priors[game, 0, action] * np.sqrt(float(total))) / gap if gap != 0 else 0.0
+        explained = (
+            -(scale * trees.priors[game, 0, action] * np.sqrt(float(total))) / gap if gap != 0 else 0.0
+        )
         visits[action] = int(min(max(explained, 0.0), float(visits[action])))
 
 

@@ -23,10 +23,10 @@ from octathlon.datasets.imagenet.loader import (
     Key,
     RandomCrops,
     Transform,
-    load,
 )
 from octathlon.errors import OctathlonError
 from octathlon.nn.lars import LARS, SGD
+from octathlon.nn.loading import load
 from octathlon.nn.sampling import epoch_order, rank_batches, rank_share
 from octathlon.nn.schedules import StepSchedule, warmup_polynomial
 from octathlon.nn.world import all_sum, average_batch_norm

@@ -1,4 +1,8 @@
-"""Consecutive numbers for the values of a column, in the order in which they first appear."""
+"""Consecutive numbers for the values of a column, in the order in which they first appear.
+
+Plain arrays with an entry for each possible value, below a limit: their memory does not grow with the rows,
+and no hash table is as fast.
+"""
 
 from __future__ import annotations
 
@@ -6,45 +10,44 @@ import mmap
 
 import numpy as np
 import polars as pl
-
-MANY = 10_000
-"""From so many values on, a table of huge pages is filled faster than one of small pages (measured)."""
+from numpy.typing import DTypeLike
 
 
-class Dictionary:
-    """Values below `limit` -> 0, 1, 2, ...
+class Appearances:
+    """The distinct values of a column in the order of their first appearance."""
 
-    A plain array with an entry for each possible value: its memory does not grow with the rows, and no hash
-    table is as fast. It is a mapping whose pages become real when they are first written: a column of few
-    values costs a few small pages.
-    """
-
-    def __init__(self, limit: int, values: np.ndarray | None = None) -> None:
-        """`values`: distinct ones to begin with, numbered as they come."""
-        self._mapping = mmap.mmap(-1, limit * 4, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self._numbers = np.frombuffer(self._mapping, dtype=np.int32)  # counted from 1; 0: not seen
-        self._values: list[np.ndarray] = []
-        self._size = 0
-        if values is not None:
-            self._append(values)
+    def __init__(self, limit: int) -> None:
+        self._seen = _zeros(limit, bool)
+        self._parts = [np.empty(0, np.int32)]
 
     def add(self, values: np.ndarray) -> None:
-        """Number those of `values` that are new."""
-        unseen = values[self._numbers[values] == 0] if self._size else values
+        """Go on with more of the column."""
+        unseen = values[~self._seen[values]]
         if len(unseen):
-            self._append(pl.Series(unseen).unique(maintain_order=True).to_numpy())
+            new = pl.Series(unseen).unique(maintain_order=True).to_numpy()
+            self._seen[new] = True
+            self._parts.append(new.astype(np.int32))
 
     def values(self) -> np.ndarray:
-        """The values in the order of their numbers, int32."""
-        return np.concatenate([np.empty(0, np.int32), *self._values])
+        """Those so far, int32."""
+        return np.concatenate(self._parts)
 
-    def numbers(self, values: np.ndarray) -> np.ndarray:
-        """The numbers of known values; -1 for an unknown one."""
+
+class Numbers:
+    """The numbers of a column's values: where each stands in `values`."""
+
+    def __init__(self, values: np.ndarray, limit: int) -> None:
+        self._numbers = _zeros(limit, np.int32)  # counted from 1; 0: unknown
+        self._numbers[values] = np.arange(1, len(values) + 1)
+
+    def of(self, values: np.ndarray) -> np.ndarray:
+        """int32, -1 for an unknown value."""
         return self._numbers[values] - 1
 
-    def _append(self, new: np.ndarray) -> None:
-        if not self._size and hasattr(mmap, "MADV_HUGEPAGE"):  # Linux
-            self._mapping.madvise(mmap.MADV_HUGEPAGE if len(new) > MANY else mmap.MADV_NOHUGEPAGE)
-        self._numbers[new] = np.arange(self._size + 1, self._size + 1 + len(new))
-        self._values.append(new.astype(np.int32))
-        self._size += len(new)
+
+def _zeros(size: int, dtype: DTypeLike) -> np.ndarray:
+    """Zeros whose pages become real when they are written: a column of few values costs a few small pages."""
+    mapping = mmap.mmap(-1, size * np.dtype(dtype).itemsize, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):  # Linux; a huge page for each value would fill the memory
+        mapping.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(mapping, dtype)

@@ -7,14 +7,14 @@ travel as they are and become features on the training device, where they have f
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from octathlon.datasets.click_logs.rows import COLUMNS, FIRST_CATEGORY, ROW_BYTES
 from octathlon.errors import OctathlonError
@@ -79,15 +79,3 @@ class Batches(Dataset[Tensor]):
                 raise OSError("the file is too short")
         except OSError as error:
             raise OctathlonError(f"{path}: cannot read it ({error}); prepare click_logs again") from error
-
-
-def load(batches: Batches, keys: Iterable[Key], *, workers: int, pin_memory: bool) -> DataLoader[Tensor]:
-    """The batches in the order of `keys`, read ahead by `workers` processes, or here if there are none."""
-    return DataLoader(
-        batches,
-        batch_size=None,
-        sampler=keys,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        pin_memory=pin_memory,
-    )

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from octathlon.datasets.click_logs.dictionary import Dictionary
+from octathlon.datasets.click_logs.dictionary import Appearances, Numbers
 from octathlon.datasets.click_logs.rows import CATEGORIES, COLUMNS, DTYPE, FIRST_CATEGORY
 from octathlon.datasets.click_logs.settings import Settings
 from octathlon.datasets.click_logs.shuffle import day_files, write_bucket, write_day
@@ -43,11 +43,6 @@ def archives(settings: Settings) -> list[str]:
     return [f"day_{day}.gz" for day in range(settings.days)]
 
 
-def days_of(job: int, settings: Settings) -> range:
-    """The days that scan and encode job number `job` reads."""
-    return range(settings.days * job // settings.day_jobs, settings.days * (job + 1) // settings.day_jobs)
-
-
 def steps(settings: Settings) -> dict[str, list[str]]:
     """The names of the steps of which there are several, by kind."""
     return {
@@ -55,6 +50,13 @@ def steps(settings: Settings) -> dict[str, list[str]]:
         "encode": [f"encode-{job}" for job in range(settings.day_jobs)],
         "bucket": [f"bucket-{bucket}" for bucket in range(settings.buckets)],
     }
+
+
+def needs(step: str, settings: Settings) -> tuple[list[str], list[str]]:
+    """The archives, and the steps before it, that a scan or encode step reads."""
+    kind, _, job = step.partition("-")
+    archives = [f"day_{day}.gz" for day in _days_of(int(job), settings)]
+    return archives, ["dictionaries"] if kind == "encode" else []
 
 
 def prepare(step: str, archives: Path, out: Path, settings: Settings) -> None:
@@ -81,35 +83,40 @@ def prepare(step: str, archives: Path, out: Path, settings: Settings) -> None:
     return write_json(_receipt(out, step), head | facts | {"files": files})
 
 
+def _days_of(job: int, settings: Settings) -> range:
+    """The days that scan and encode job number `job` reads."""
+    return range(settings.days * job // settings.day_jobs, settings.days * (job + 1) // settings.day_jobs)
+
+
 def _receipt(out: Path, step: str) -> Path:
     return out / "receipts" / f"{step}.json"
 
 
 def _scan(job: int, archives: Path, out: Path, settings: Settings) -> dict[str, Any]:
     files, rows, distinct = [], [], []
-    for day in days_of(job, settings):
-        dictionaries = [Dictionary(settings.max_ind_range) for _ in range(CATEGORIES)]
+    for day in _days_of(job, settings):
+        columns = [Appearances(settings.max_ind_range) for _ in range(CATEGORIES)]
         rows.append(0)
         for frame in read_day(archives / f"day_{day}.gz", settings.max_ind_range):
-            for dictionary, name in zip(dictionaries, NAMES[FIRST_CATEGORY:], strict=True):
-                dictionary.add(frame[name].to_numpy())
+            for column, name in zip(columns, NAMES[FIRST_CATEGORY:], strict=True):
+                column.add(frame[name].to_numpy())
             rows[-1] += frame.height
         files.append(f"work/values-{day}.npy")
-        distinct.append(_save_values(out / files[-1], [dictionary.values() for dictionary in dictionaries]))
+        distinct.append(_save_values(out / files[-1], [column.values() for column in columns]))
     return {"files": files, "rows": rows, "distinct": distinct}
 
 
 def _merge(out: Path, settings: Settings) -> dict[str, Any]:
-    """The days' distinct values, numbered in the order of the days; one column's table in memory at a time."""
+    """The days' distinct values, numbered in the order of the days; one column in memory at a time."""
     receipts = [read_json(_receipt(out, step)) for step in steps(settings)["scan"]]
     distinct = [sizes for receipt in receipts for sizes in receipt["distinct"]]
     days = [_load_values(out / f"work/values-{day}.npy", sizes) for day, sizes in enumerate(distinct)]
     merged = []
     for column in range(CATEGORIES):
-        dictionary = Dictionary(settings.max_ind_range)
+        appearances = Appearances(settings.max_ind_range)
         for values in days:
-            dictionary.add(values[column])
-        merged.append(dictionary.values())
+            appearances.add(values[column])
+        merged.append(appearances.values())
     sizes = _save_values(out / DICTIONARIES, merged)
     rows = [count for receipt in receipts for count in receipt["rows"]]
     return {"files": [DICTIONARIES], "table_sizes": sizes, "rows": rows}
@@ -119,11 +126,11 @@ def _encode(job: int, archives: Path, out: Path, settings: Settings) -> dict[str
     """Files of the work folder, and of the last day the evaluation and val sets."""
     facts = read_json(_receipt(out, "dictionaries"))
     tables = _load_values(out / DICTIONARIES, facts["table_sizes"])
-    dictionaries = [Dictionary(settings.max_ind_range, table) for table in tables]
+    numbers = [Numbers(table, settings.max_ind_range) for table in tables]
     receipt: dict[str, Any] = {"files": []}
-    for day in days_of(job, settings):
+    for day in _days_of(job, settings):
         frames = read_day(archives / f"day_{day}.gz", settings.max_ind_range)
-        batches = (_encoded(frame, dictionaries, archives) for frame in frames)
+        batches = (_encoded(frame, numbers, archives) for frame in frames)
         if day == settings.days - 1:
             receipt |= _write_halves(batches, facts["rows"][day], out)
             receipt["files"] += [EVAL, VAL]
@@ -134,7 +141,7 @@ def _encode(job: int, archives: Path, out: Path, settings: Settings) -> dict[str
     return receipt
 
 
-def _encoded(frame: pl.DataFrame, dictionaries: list[Dictionary], archives: Path) -> np.ndarray:
+def _encoded(frame: pl.DataFrame, numbers: list[Numbers], archives: Path) -> np.ndarray:
     """The rows in the prepared format, int32 of shape (N, 40)."""
     rows = np.empty((frame.height, COLUMNS), DTYPE)
     for column, name in enumerate(NAMES):
@@ -142,7 +149,7 @@ def _encoded(frame: pl.DataFrame, dictionaries: list[Dictionary], archives: Path
         if column < FIRST_CATEGORY:
             rows[:, column] = values.clip(min=0)
         else:
-            rows[:, column] = dictionaries[column - FIRST_CATEGORY].numbers(values)
+            rows[:, column] = numbers[column - FIRST_CATEGORY].of(values)
     if (rows < 0).any():
         raise OctathlonError(f"{archives}: a day has changed since it was scanned; run the scan steps again")
     return rows

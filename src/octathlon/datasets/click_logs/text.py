@@ -17,8 +17,8 @@ from octathlon.archives.extract import open_gzip
 from octathlon.datasets.click_logs.rows import COLUMNS, FIRST_CATEGORY
 from octathlon.errors import OctathlonError
 
-PIECE = 128 << 20
-"""Bytes of text in memory at a time: half a million rows."""
+PIECE = 16 << 20
+"""Bytes of text in memory at a time, some 65,000 rows; larger pieces are no faster (measured)."""
 DAY_LIMIT = 200 << 30
 """No day unpacks to more; upstream's have some 50 GB."""
 NAMES = [f"c{number}" for number in range(COLUMNS)]

@@ -8,7 +8,7 @@ epoch and its number in the data set alone, so neither workers nor ranks change 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from octathlon.datasets.imagenet.shards import read_index, shard_files
@@ -109,16 +109,3 @@ class CentralCrop:
 
     def __call__(self, image: Tensor, _epoch: int, _number: int) -> Tensor:
         return eval_transform(image, self.size, self.short_side)
-
-
-def load(batches: Batches, keys: Iterable[Key], *, workers: int, pin_memory: bool) -> DataLoader[Batch]:
-    """The batches in the order of `keys`, read ahead by `workers` processes, or here if there are none."""
-    return DataLoader(
-        batches,
-        batch_size=None,
-        sampler=keys,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        prefetch_factor=1 if workers else None,  # batches are large: one per worker in flight is enough
-        pin_memory=pin_memory,
-    )

@@ -73,5 +73,7 @@ def _features(example: bytes) -> dict[str, bytes]:
         for _, entry in fields(features):
             pair = dict(fields(entry))
             for _, values in fields(pair[2]):
-                found[pair[1].decode()] = b"".join(value for _, value in fields(values) if isinstance(value, bytes))
+                found[pair[1].decode()] = b"".join(
+                    value for _, value in fields(values) if isinstance(value, bytes)
+                )
     return found

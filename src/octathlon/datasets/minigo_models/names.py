@@ -20,7 +20,10 @@ def tensor_names(blocks: int) -> dict[str, str]:
         norm, ours = f"batch_normalization{suffix}", layer.format("bn")
         if number <= 2 * blocks:  # the heads' have no parameters
             names |= {f"{norm}/gamma": f"{ours}.weight", f"{norm}/beta": f"{ours}.bias"}
-        names |= {f"{norm}/moving_mean": f"{ours}.running_mean", f"{norm}/moving_variance": f"{ours}.running_var"}
+        names |= {
+            f"{norm}/moving_mean": f"{ours}.running_mean",
+            f"{norm}/moving_variance": f"{ours}.running_var",
+        }
     for theirs, ours in (("dense", "policy"), ("dense_1", "value1"), ("dense_2", "value2")):
         names |= {f"{theirs}/kernel": f"{ours}.weight", f"{theirs}/bias": f"{ours}.bias"}
     return names

@@ -43,6 +43,11 @@ def steps(settings: Settings) -> dict[str, list[str]]:
     return {"models": ["checkpoint", "target"]}
 
 
+def needs(step: str, settings: Settings) -> tuple[list[str], list[str]]:
+    """The archives, and the steps before it (none), that a step other than `manifest` reads."""
+    return [name for name in archives(settings) if name.startswith(step)], []
+
+
 def prepare(step: str, archives: Path, out: Path, settings: Settings) -> None:
     """Run one step: `checkpoint`, `target` or `manifest`.
 
@@ -64,7 +69,9 @@ def _target(archives: Path, out: Path, settings: Settings) -> dict[str, Any]:
     paths = [archives / f"{TARGET}.{part}" for part in (INDEX, DATA)]
     for path in paths:
         if path.stat().st_size > MEMBER_LIMIT:
-            raise OctathlonError(f"{path}: larger than any model of minigo; use the archive as it is published")
+            raise OctathlonError(
+                f"{path}: larger than any model of minigo; use the archive as it is published"
+            )
     return _save_model(paths[0], *(path.read_bytes() for path in paths), out / "target.safetensors", settings)
 
 
@@ -87,8 +94,8 @@ def _checkpoint(archives: Path, out: Path, settings: Settings) -> dict[str, Any]
                 rows.tofile(files[number])
                 generations[number]["games"] += 1
                 generations[number]["positions"] += len(rows)
-    if set(parts) != {INDEX, DATA} or not generations:
-        raise OctathlonError(f"{path}: no model or no games in it; use the archive as it is published")
+        if set(parts) != {INDEX, DATA} or not generations:
+            raise OctathlonError(f"{path}: no model or no games in it; use the archive as it is published")
     facts = _save_model(path, parts[INDEX], parts[DATA], out / "checkpoint.safetensors", settings)
     if "global_step" not in facts:
         raise OctathlonError(f"{path}: its model has no global_step; use the archive as it is published")
@@ -109,7 +116,9 @@ def _members(path: Path) -> Iterator[tuple[str, bytes]]:
                 tar.members = []  # it keeps all headers otherwise
                 if member.isreg():
                     if member.size > MEMBER_LIMIT:
-                        raise OctathlonError(f"{path}: member {member.name!r} is too large for a model or a game")
+                        raise OctathlonError(
+                            f"{path}: member {member.name!r} is too large for a model or a game"
+                        )
                     yield member.name, tar.extractfile(member).read()
     except tarfile.TarError as error:
         raise OctathlonError(f"{path}: truncated or damaged tar ({error}); fetch it again") from error

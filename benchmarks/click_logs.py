@@ -1,0 +1,196 @@
+"""Click logs and dlrm: our preparation, loader and training step beside plain ones, in one run.
+
+    python benchmarks/click_logs.py [ROWS]
+
+Draws two days of ROWS (default 200,000) rows each whose columns have as many categories as the real ones. The peer of
+the preparation goes through the same algorithm as the MLPerf reference does: line by line into arrays, a dict for each
+column, row by row through the dicts. The loader's peer is a DataLoader over a mapped file, row by row, shuffled. The
+step's peer is the same network, mini and with full-scale layers, with an nn.EmbeddingBag for each table. One process,
+one thread, warm caches; figures are per second of CPU time.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+os.environ["POLARS_MAX_THREADS"] = "1"
+
+import numpy as np  # noqa: E402 - the threads come first
+import torch  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+from torch.nn.functional import binary_cross_entropy_with_logits  # noqa: E402
+from torch.utils.data import DataLoader, Dataset  # noqa: E402
+
+from octathlon import config  # noqa: E402
+from octathlon.benchmarks.dlrm.benchmark import Recommendation  # noqa: E402
+from octathlon.benchmarks.dlrm.model import DLRM  # noqa: E402
+from octathlon.contracts import Progress, Run  # noqa: E402
+from octathlon.datasets.click_logs.loader import Batches, features  # noqa: E402
+from octathlon.datasets.click_logs.prepare import prepare, steps  # noqa: E402
+from octathlon.datasets.click_logs.settings import Settings  # noqa: E402
+from octathlon.nn.loading import load  # noqa: E402
+from octathlon.receipts import read_json  # noqa: E402
+
+TABLES = [39884406, 39043, 17289, 7420, 20263, 3, 7120, 1543, 63, 38532951, 2953546, 403346, 10]
+TABLES += [2208, 11938, 155, 4, 976, 14, 39979771, 25641295, 39664984, 585935, 12972, 108, 36]
+RANGE = 40_000_000
+SETTINGS = Settings(source="", days=2, day_jobs=1, max_ind_range=RANGE, buckets=2, shuffle_seed=1)
+BATCH = 2048
+
+
+def draw_day(path: Path, rows: int, seed: int) -> None:
+    """A day whose columns have popular and rare categories, a tenth of the fields missing."""
+    rng = np.random.default_rng(seed)
+    columns = [(rng.random(rows) < 0.03).astype(int).astype(str)]
+    for _ in range(13):
+        columns.append(np.floor(np.exp(rng.normal(1.5, 1.5, rows))).astype(int).astype(str))
+    for table, size in enumerate(TABLES):
+        ranks = np.floor(np.exp(rng.random(rows) * np.log(size))).astype(np.int64)
+        hashes = (ranks * 2654435761 + table * 40503) % 2**32
+        columns.append(np.array([f"{value:08x}" for value in hashes.tolist()]))
+    for column in columns[1:]:
+        column[rng.random(rows) < 0.1] = ""
+    lines = ("\t".join(fields) + "\n" for fields in zip(*(c.tolist() for c in columns), strict=True))
+    path.write_bytes(gzip.compress("".join(lines).encode(), 6))
+
+
+def ours(archives: Path, out: Path) -> None:
+    names = steps(SETTINGS)
+    for step in [*names["scan"], "dictionaries", *names["encode"], *names["bucket"], "manifest"]:
+        prepare(step, archives, out, SETTINGS)
+
+
+def plainly(archives: Path) -> list[np.ndarray]:
+    """The days' rows, int32 of shape (N, 40), in their order."""
+    days = [_plain_day(archives / f"day_{day}.gz") for day in range(2)]
+    for column in range(14, 40):
+        dictionary: dict[int, int] = {}
+        for rows in days:
+            for value in rows[:, column]:
+                dictionary.setdefault(value, len(dictionary))
+        for rows in days:
+            for row in range(len(rows)):
+                rows[row, column] = dictionary[rows[row, column]]
+    return days
+
+
+def _plain_day(path: Path) -> np.ndarray:
+    with gzip.open(path, "rt") as file:
+        lines = file.readlines()
+    rows = np.zeros((len(lines), 40), np.int32)
+    for number, line in enumerate(lines):
+        fields = [field or "0" for field in line.rstrip("\n").split("\t")]
+        rows[number, :14] = np.array(fields[:14], dtype=np.int32).clip(min=0)
+        rows[number, 14:] = [int(field, 16) % RANGE for field in fields[14:]]
+    return rows
+
+
+class MappedRows(Dataset[np.ndarray]):
+    def __init__(self, path: Path) -> None:
+        self._rows = np.memmap(path, "<i4", "r").reshape(-1, 40)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        return np.array(self._rows[number])
+
+
+class Bags(nn.ModuleList):
+    """A table each, in the place of our one parameter."""
+
+    def forward(self, indices: Tensor) -> Tensor:
+        return torch.stack([bag(column[:, None]) for bag, column in zip(self, indices.T, strict=True)], dim=1)
+
+    def reset_parameters(self) -> None:
+        pass
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def report(what: str, count: int, own: float, peer: float, unit: str) -> None:
+    print(f"{what:<34}{count / own:>12,.0f}{count / peer:>12,.0f} {unit:<8}{peer / own:>6.1f} x", flush=True)
+
+
+def compare_loaders(out: Path, manifest: dict[str, Any]) -> None:
+    rows = manifest["counts"]["train"]
+    keys = [(start, BATCH) for start in range(0, rows - BATCH + 1, BATCH)]
+
+    def drain(batches: Iterable[Tensor]) -> None:
+        for batch in batches:
+            features(batch)
+
+    own = load(Batches(out, manifest, "train"), keys, workers=0, pin_memory=False)
+    peer = DataLoader(MappedRows(out / manifest["splits"]["train"][0]), BATCH, shuffle=True, drop_last=True)
+    half = sum(1 for _ in peer) * BATCH
+    drain(own)
+    own_seconds, peer_seconds = seconds(lambda: drain(own)), seconds(lambda: drain(peer))
+    report(
+        f"load batches of {BATCH:,}", half, own_seconds * half / (len(keys) * BATCH), peer_seconds, "rows/s"
+    )
+
+
+def compare_steps(name: str, data: Path, manifest: dict[str, Any], count: int, **over: Any) -> None:
+    chosen = Recommendation(
+        config.resolve("benchmarks", "dlrm", "mini", over),
+        Run(seed=1, device=torch.device("cpu"), data=data, manifest=manifest),
+    )
+    settings = chosen.settings
+    bags = Bags(
+        nn.EmbeddingBag(size, settings.bottom_mlp[-1], mode="sum", sparse=True)
+        for size in manifest["table_sizes"]
+    )
+    peer = DLRM(13, settings.bottom_mlp, settings.top_mlp, bags, 26, torch.device("cpu"))
+    batches = [batch for batch, _ in zip(chosen.train_batches(1), range(count), strict=False)]
+
+    def train(model: nn.Module) -> None:
+        optimizer, schedule = chosen.build_optimizer(model)
+        for number, batch in enumerate(batches):
+            integers, indices, labels = features(batch)
+            binary_cross_entropy_with_logits(model(integers, indices), labels).backward()
+            schedule.set(Progress(train_samples=1, steps=number))
+            optimizer.step()
+            optimizer.zero_grad()
+
+    times: dict[str, list[float]] = {"own": [], "peer": []}
+    models = {"own": chosen.build_model(), "peer": peer}
+    for _ in range(4):  # in turn, since a machine's speed drifts; the first round warms up
+        for side, model in models.items():
+            times[side].append(seconds(lambda model=model: train(model)))
+    own, other = (sum(times[side][1:]) / 3 for side in ("own", "peer"))
+    report(f"train, {name}", len(batches) * settings.global_batch_size, own, other, "rows/s")
+
+
+def main(rows: int) -> None:
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for day in range(2):
+            draw_day(folder / f"day_{day}.gz", rows, day)
+        print(f"{'':<34}{'ours':>12}{'peer':>12}{'':>9}{'ratio':>6}")
+        own = seconds(lambda: ours(folder, folder / "out"))
+        report(f"prepare {2 * rows:,} rows", 2 * rows, own, seconds(lambda: plainly(folder)), "rows/s")
+        manifest = read_json(folder / "out/manifest.json")
+        compare_loaders(folder / "out", manifest)
+        small = manifest | {"table_sizes": [500] * 26}
+        for file in manifest["splits"]["train"]:
+            mapped = np.memmap(folder / "out" / file, "<i4", "r+").reshape(-1, 40)
+            mapped[:, 14:] %= 500
+        compare_steps("mini, batch 128", folder / "out", small, 200)
+        layers = {"bottom_mlp": [512, 256, 128], "top_mlp": [1024, 1024, 512, 256]}
+        compare_steps("full layers, batch 2,048", folder / "out", small, 5, global_batch_size=2048, **layers)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200_000)

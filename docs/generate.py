@@ -1,0 +1,88 @@
+"""Write the generated parts of README.md and docs/: tables that come from the code's own data and from measured runs.
+
+python docs/generate.py           everything that does not need a run
+python docs/generate.py results   the results of `make`, from results/mini
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from octathlon import registry
+
+ROOT = Path(__file__).parents[1]
+
+
+def benchmarks() -> str:
+    """One row per benchmark: what must be reached at each scale, and in how many runs."""
+    rows = [("benchmark", "data set", "target (full)", "runs (full)", "target (mini)", "runs (mini)")]
+    for name in registry.benchmarks():
+        cells = [f"[{name}](src/octathlon/benchmarks/{name}/README.md)", registry.dataset_of(name) or "none"]
+        for scale in ("full", "mini"):
+            settings = registry.benchmark_settings(name)(**registry.defaults("benchmarks", name, scale))
+            sign = "≥" if settings.higher_is_better else "≤"
+            cells.append(", ".join(f"{metric} {sign} {value:g}" for metric, value in settings.target.items()))
+            cells.append(str(settings.runs))
+        rows.append(tuple(cells))
+    return _table(rows)
+
+
+def archives() -> str:
+    """One row per upstream archive, or per run of numbered ones: its size and where it comes from."""
+    rows = [("data set", "archives", "bytes", "from")]
+    for dataset in registry.datasets():
+        document = registry.sources(dataset)
+        groups: dict[str, list[dict]] = {}
+        for archive in document["archives"]:
+            groups.setdefault(re.sub(r"(?<!\d)\d{1,5}(?!\d)", "*", archive["name"]), []).append(archive)
+        for pattern, members in groups.items():
+            sizes = [member.get("size") or member.get("about") for member in members]
+            exact = all(member.get("size") for member in members)
+            total = f"{'' if exact else 'about '}{sum(sizes):,}" if all(sizes) else "not published"
+            name = members[0]["name"] if len(members) == 1 else f"{pattern} ({len(members)} files)"
+            origin = "login" if not members[0].get("urls") else "download"
+            rows.append((dataset, f"`{name}`", total, origin))
+    return _table(rows)
+
+
+def published() -> str:
+    """What `octathlon score` prints for a part of the published v1.1 results."""
+    return (ROOT / "docs/v1.1-part.md").read_text()
+
+
+def results() -> str:
+    """The table that `make` ends with."""
+    return (ROOT / "results/mini/scores.md").read_text()
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]]) + "\n"
+
+
+def replaced(text: str, name: str, content: str) -> str:
+    """`text` with `content` between the marks of `name`."""
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+    before, after = text.split(begin)[0], text.split(end)[1]
+    return f"{before}{begin}\n{content}\n{end}{after}"
+
+
+GENERATED = {
+    "README.md": {"benchmarks": benchmarks, "v1.1": published},
+    "docs/full.md": {"archives": archives},
+}
+MEASURED = {"README.md": {"results": results}}
+
+
+def main(files: dict) -> None:
+    for name, parts in files.items():
+        text = (ROOT / name).read_text()
+        for part, make in parts.items():
+            text = replaced(text, part, make())
+        (ROOT / name).write_text(text)
+
+
+if __name__ == "__main__":
+    main(MEASURED if sys.argv[1:] == ["results"] else GENERATED)

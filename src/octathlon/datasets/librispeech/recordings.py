@@ -1,0 +1,113 @@
+"""One archive of LibriSpeech -> its samples in one file, its recordings and transcripts in tables.
+
+The archive is read in one pass, one recording in memory. A chapter's transcripts may stand before or after its
+recordings, so the two are matched at the end.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from octathlon.archives.extract import stream_targz
+from octathlon.datasets.librispeech.tables import RATE, RECORDING, SAMPLE, write_array, write_lines
+from octathlon.errors import OctathlonError
+from octathlon.receipts import publish
+
+ARCHIVE_LIMIT, FILE_LIMIT = 500_000_000_000, 50_000_000
+"""Bytes that no archive unpacks to, and that no file in one has; upstream's are below 33 GB and 2 MB."""
+SHORTEST = 400
+"""Samples: 25 ms is less than any word, and needed to compute features at all."""
+
+
+def write_part(part: str, archive: Path, out: Path) -> np.ndarray:
+    """Write `<part>.pcm`, `.npy` and `.txt` into `out`; returns the recordings, of dtype RECORDING.
+
+    Raises:
+        OctathlonError: naming archive and member, if one is damaged, not 16-bit mono at 16 kHz, or has no transcript.
+    """
+    recordings: dict[str, tuple[int, int]] = {}
+    texts: dict[str, str] = {}
+    offset = 0
+    with publish(out / f"{part}.pcm") as temporary, temporary.open("wb") as file:
+        for name, content in _members(part, archive):
+            where = f"{archive}: {name}"
+            if name.endswith(".flac"):
+                samples = _decoded(content, where)
+                file.write(samples.tobytes())
+                recordings[Path(name).stem] = (offset, len(samples))
+                offset += len(samples)
+            else:
+                texts |= _transcripts(content, where)
+        _check_matched(recordings, texts, archive)
+    table = np.array([recordings[name] for name in sorted(recordings)], dtype=RECORDING)
+    write_array(out / f"{part}.npy", table)
+    write_lines(out / f"{part}.txt", [f"{name} {texts[name]}" for name in sorted(texts)])
+    return table
+
+
+def _members(part: str, archive: Path) -> Iterator[tuple[str, bytes]]:
+    """The recordings and transcripts; files outside of the part's folder are of general interest only."""
+    folder = f"LibriSpeech/{part}/"
+    pattern = re.compile(rf"{folder}(\w+)/(\w+)/\1-\2(-\w+\.flac|\.trans\.txt)", re.ASCII)
+    for name, content in stream_targz(archive, ARCHIVE_LIMIT, FILE_LIMIT):
+        if pattern.fullmatch(name):
+            yield name, content
+        elif name.startswith(folder):
+            raise OctathlonError(
+                f"{archive}: {name} is neither SPEAKER/CHAPTER/SPEAKER-CHAPTER-NUMBER.flac nor its .trans.txt; "
+                "name it so or remove it"
+            )
+
+
+def _decoded(content: bytes, where: str) -> np.ndarray:
+    """A FLAC file's samples, of dtype SAMPLE. libsndfile checks the checksum of every frame."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(io.BytesIO(content)) as sound:
+            found = (sound.format, sound.subtype, sound.channels, sound.samplerate)
+            samples = sound.read(dtype="int16") if found == ("FLAC", "PCM_16", 1, RATE) else None
+    except (soundfile.SoundFileError, ValueError) as error:
+        raise OctathlonError(f"{where}: damaged FLAC ({error}); fetch the archive again") from None
+    if samples is None:
+        raise OctathlonError(
+            f"{where}: {found[0]} {found[1]}, {found[2]} channels, {found[3]:,} Hz, but 16-bit mono FLAC at "
+            f"{RATE:,} Hz is needed; convert it"
+        )
+    if len(samples) < SHORTEST:
+        raise OctathlonError(f"{where}: only {len(samples)} samples; fetch the archive again or leave it out")
+    return samples.astype(SAMPLE, copy=False)
+
+
+def _transcripts(content: bytes, where: str) -> dict[str, str]:
+    """Utterance id -> text in lower case, of one chapter."""
+    chapter = Path(where).name.removesuffix(".trans.txt")
+    texts: dict[str, str] = {}
+    try:
+        lines = content.decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise OctathlonError(f"{where}: not text ({error}); fetch the archive again") from None
+    for line in lines:
+        name, _, text = line.partition(" ")
+        if not name.startswith(f"{chapter}-") or not text.strip() or name in texts:
+            raise OctathlonError(
+                f"{where}: line {line[:60]!r} is not a new id of the chapter, a space and a text; fix it"
+            )
+        texts[name] = text.lower().strip()
+    return texts
+
+
+def _check_matched(recordings: dict[str, tuple[int, int]], texts: dict[str, str], archive: Path) -> None:
+    if not recordings:
+        raise OctathlonError(f"{archive}: no recordings in it; use the archive as it is published")
+    if missing := sorted(set(recordings) - set(texts)):
+        raise OctathlonError(
+            f"{archive}: {missing[0]}.flac has no line in a .trans.txt; add it, or fetch it again"
+        )
+    if missing := sorted(set(texts) - set(recordings)):
+        raise OctathlonError(f"{archive}: the recording {missing[0]}.flac is missing; fetch it again")
