@@ -33,8 +33,8 @@ class Settings(BenchmarkSettings):
     position_share: float = Field(gt=0, le=1, description="part of the window's positions that is trained on")
     concurrent_games: PositiveInt = Field(description="games that share a batch of the network, per process")
     selfplay_processes: NonNegativeInt = Field(description="per rank; 0: in the run itself")
-    readouts: PositiveInt = Field(description="of a full search")
-    fast_readouts: PositiveInt = Field(description="of the other searches, which are not trained on")
+    readouts: int = Field(ge=2, description="of a full search")
+    fast_readouts: int = Field(ge=2, description="of the other searches, which are not trained on")
     full_share: float = Field(
         gt=0, le=1, description="part of the moves, after the first, with a full search"
     )
