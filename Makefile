@@ -21,7 +21,7 @@ run: venv
 	@echo "scores: results/mini/scores.csv   page: results/mini/report.html"
 
 test: venv
-	pytest
+	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile
 
 lint: venv
 	ruff check
@@ -37,12 +37,13 @@ $(VENV)/.done: envs/requirements.lock pyproject.toml
 	pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-lock:
-	$(PYTHON) -m venv $(VENV)/lock
-	$(VENV)/lock/bin/pip install --quiet --requirement envs/requirements.in
+lock: venv
 	{ echo "# Resolved from requirements.in for CPython 3.11 on Linux x86-64: \`make lock\` writes this file."; \
-	  $(VENV)/lock/bin/pip list --format freeze --exclude pip | LC_ALL=C sort --ignore-case; } > envs/requirements.lock
-	rm -r $(VENV)/lock
+	  pip install --quiet --dry-run --ignore-installed --report - --requirement envs/requirements.in \
+	  | python -c 'import json, sys; \
+	    pins = [each["metadata"] for each in json.load(sys.stdin)["install"]]; \
+	    print(*sorted(("{name}=={version}".format(**pin) for pin in pins), key=str.lower), sep="\n")'; } > envs/requirements.new
+	mv envs/requirements.new envs/requirements.lock
 	$(MAKE) envs/octathlon.yaml
 
 envs/octathlon.yaml: envs/requirements.lock

@@ -36,7 +36,7 @@ def archives() -> str:
         document = registry.sources(dataset)
         groups: dict[str, list[dict]] = {}
         for archive in document["archives"]:
-            groups.setdefault(re.sub(r"\d{1,5}(?=\D*$)", "*", archive["name"]), []).append(archive)
+            groups.setdefault(re.sub(r"(?<!\d)\d{1,5}(?!\d)", "*", archive["name"]), []).append(archive)
         for pattern, members in groups.items():
             sizes = [member.get("size") or member.get("about") for member in members]
             exact = all(member.get("size") for member in members)
@@ -69,7 +69,10 @@ def replaced(text: str, name: str, content: str) -> str:
     return f"{before}{begin}\n{content}\n{end}{after}"
 
 
-GENERATED = {"README.md": {"benchmarks": benchmarks, "v1.1": published}, "docs/full.md": {"archives": archives}}
+GENERATED = {
+    "README.md": {"benchmarks": benchmarks, "v1.1": published},
+    "docs/full.md": {"archives": archives},
+}
 MEASURED = {"README.md": {"results": results}}
 
 

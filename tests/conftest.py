@@ -1,6 +1,22 @@
-"""No test depends on time: a busy machine must not make a property false."""
+"""No test depends on time, and no two of them on the same memory."""
 
+import tempfile
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
 from hypothesis import settings
 
+# A busy machine must not make a property false.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.fixture(autouse=True)
+def one_big_test_at_a_time(request):
+    """Full-size models share the machine's memory with the tests of other workers, but not with each other."""
+    if not request.node.get_closest_marker("big"):
+        yield
+        return
+    with FileLock(Path(tempfile.gettempdir()) / "octathlon-big-test.lock"):
+        yield

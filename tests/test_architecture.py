@@ -42,6 +42,8 @@ ARROWS = {  # area -> what its modules may reach, directly or not, beside the ar
 }
 WITHOUT_TORCH = ["errors", "digest", "receipts", "settings", "contracts", "registry", "systems", "config"]
 WITHOUT_TORCH += ["archives", "miniatures", "rounds", "scoring", "report", "cli"]
+TRAINS = ["octathlon.miniatures.coco", "octathlon.miniatures.coco_backbones"]
+"""They train the backbones that upstream publishes: torch is imported when they do."""
 
 
 def modules() -> list[str]:
@@ -95,7 +97,8 @@ def torch_imports(node: ast.AST) -> Iterator[int]:
 
 
 @pytest.mark.parametrize(
-    "module", [name for name in modules() if is_without_torch(name) and area(name) != "cli"]
+    "module",
+    [name for name in modules() if is_without_torch(name) and area(name) != "cli" and name not in TRAINS],
 )
 def test_what_must_start_at_once_never_imports_torch(module: str) -> None:
     """Nor does anything that it reaches, not even inside a function."""
@@ -113,7 +116,7 @@ def test_importing_it_all_does_not_load_torch() -> None:
 def test_miniatures_import_nothing_of_ours() -> None:
     for module in modules():
         if area(module) == "miniatures":
-            assert import_closure(module) == {module}
+            assert {area(name) for name in import_closure(module)} - {""} == {"miniatures"}
 
 
 def test_init_files_are_empty_and_imports_absolute() -> None:

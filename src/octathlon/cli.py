@@ -76,7 +76,9 @@ def miniature(
 @click.option("--out", type=FOLDER, required=True, help="The folder of the prepared data set.")
 @SCALE
 @SETTINGS
-def prepare(dataset: str, step: str, archives: Path, out: Path, scale: str, overrides: dict[str, Any]) -> None:
+def prepare(
+    dataset: str, step: str, archives: Path, out: Path, scale: str, overrides: dict[str, Any]
+) -> None:
     """Run one STEP of preparing a DATASET, e.g. a shard; the step `manifest` comes last."""
     from octathlon import registry
     from octathlon.config import resolve
@@ -96,7 +98,9 @@ def prepare(dataset: str, step: str, archives: Path, out: Path, scale: str, over
 @click.option("--platform", default="local", show_default=True, help="The system's name.")
 @click.option("--status", default="research", show_default=True)
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of each rank.")
+@click.option(
+    "--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of each rank."
+)
 @click.option("--max-blocks", type=click.IntRange(1), help="Stop after so many evaluations: a smoke test.")
 def train(benchmark: str, overrides: dict[str, Any], scale: str, **options: Any) -> None:
     """Train a BENCHMARK from scratch to its target, on the clock. A missed target is a result: exit code 0."""
@@ -115,7 +119,9 @@ def train(benchmark: str, overrides: dict[str, Any], scale: str, **options: Any)
 @click.option("--division", default="open", show_default=True)
 @click.option("--status", default="research", show_default=True)
 @click.option("--nodes", type=int, default=1, show_default=True)
-@click.option("--fields", default="{}", callback=lambda _context, _option, text: _mapping(text), metavar="JSON")
+@click.option(
+    "--fields", default="{}", callback=lambda _context, _option, text: _mapping(text), metavar="JSON"
+)
 def system(name: str, output: Path, fields: dict[str, Any], **facts: Any) -> None:
     """Describe this machine as the system NAME of a submission."""
     from octathlon.receipts import write_json

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import torch
@@ -146,6 +146,9 @@ class Benchmark(ABC, Generic[Settings]):
     `settings.local_batch_size(run.world)` samples of it.
     """
 
+    logs_trained_samples: ClassVar[bool] = False
+    """True where `train_samples` is what a run trained on, logged at its end, instead of the data set's size."""
+
     def __init__(self, settings: Settings, run: Run) -> None:
         self.settings = settings
         self.run = run
@@ -212,7 +215,7 @@ class Benchmark(ABC, Generic[Settings]):
         return ()
 
     def update(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        """One update from the reduced gradients; override to clip them first or to follow with an average of weights."""
+        """One update from the reduced gradients; override to clip them first, or to average weights after it."""
         optimizer.step()
 
     def train_block(self, trainer: Trainer, mark: float) -> None:

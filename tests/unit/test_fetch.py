@@ -133,6 +133,29 @@ def test_a_list_of_checksums_beside_the_archive_binds(tmp_path: Path, line: str)
         assert fetch(wanted(tmp_path, site.url("")), "") == RECEIPT
 
 
+def test_an_archive_may_lie_deeper_than_the_list_of_checksums(tmp_path: Path) -> None:
+    name = "data/case/a.tar"
+
+    def nested(source: str) -> Request:
+        document = entry(name=name) | {"login": "a shop"}
+        return request("toy", document, name, source, tmp_path / "archives")
+
+    own = tmp_path / "own"
+    (own / name).parent.mkdir(parents=True)
+    (own / name).write_bytes(BODY)
+    (own / "SHA256SUMS").write_text(f"{SHA256}  {name}\n")
+    assert fetch(nested(str(own)), "")["sha256"] == SHA256
+    assert (tmp_path / "archives" / f"{name}.json").exists()
+    (own / name).write_bytes(OTHER)
+    with pytest.raises(OctathlonError, match="its sha256 is"):
+        fetch(nested(str(own)), "")
+    with Site({f"/{name}": OTHER, "/SHA256SUMS": f"{SHA256}  {name}\n".encode()}) as site:
+        with pytest.raises(OctathlonError, match="its sha256 is"):
+            fetch(nested(site.url("")), "")
+        site.files[f"/{name}"] = BODY
+        assert fetch(nested(site.url("")), "")["sha256"] == SHA256
+
+
 def test_an_archive_behind_a_login_is_taken_from_downloads(tmp_path: Path) -> None:
     walled = wanted(tmp_path)
     own = tmp_path / "downloads" / "a.tar"
@@ -192,8 +215,10 @@ def test_a_declaration_becomes_sources() -> None:
         (entry(size=True), "size of a.tar must be"),
         (entry(urls=["ftp://example.org/a"]), "url 'ftp://example.org/a' of a.tar is not"),
         (entry(urls=[]), "a.tar has neither urls nor a login"),
-        (entry(name="../a.tar"), "name '../a.tar' is not a plain file name"),
-        (entry(name=".hidden"), "name '.hidden' is not a plain file name"),
+        (entry(name="../a.tar"), "name '../a.tar' is not a plain file name or path"),
+        (entry(name="a//b.tar"), "name 'a//b.tar' is not a plain file name or path"),
+        (entry(name="/a.tar"), "name '/a.tar' is not a plain file name or path"),
+        (entry(name=".hidden"), "name '.hidden' is not a plain file name or path"),
         (DOCUMENT | {"archives": DOCUMENT["archives"] * 2}, "stands twice"),
         ({key: DOCUMENT[key] for key in DOCUMENT if key != "licence"}, "key 'licence' is missing"),
     ],
@@ -211,10 +236,10 @@ def test_a_wrong_request_is_told(tmp_path: Path) -> None:
         request("toy", DOCUMENT, "a.tar", "s3://bucket", tmp_path)
 
 
-@given(st.text(max_size=20))
+@given(st.text(max_size=20) | st.text("a./", max_size=9))
 def test_no_accepted_name_leaves_its_folder(name: str) -> None:
     try:
         declared("toy", entry(name=name))
     except OctathlonError:
         return
-    assert Path("folder", name).resolve().parent == Path("folder").resolve()
+    assert Path("folder", name).resolve().is_relative_to(Path("folder").resolve())

@@ -75,7 +75,9 @@ def test_evaluations_follow_the_cadence_from_a_late_first_one_to_the_limit():
 
 
 class CountedInSamples(Toy):
-    """As bert: the cadence and epoch_num are in samples."""
+    """As bert: the cadence, epoch_num and train_samples are in samples trained on."""
+
+    logs_trained_samples = True
 
     def epoch_num(self, progress):
         return progress.samples
@@ -86,6 +88,17 @@ def test_cadence_in_samples_evaluates_at_the_first_step_that_reaches_the_mark():
     _, events = run(toy(CountedInSamples, cadence=cadence, target={"error": 0.0}))
     # steps of 8: 20 -> 24, 50 -> 56, 80 -> 80, 100 -> 104; an epoch has 64
     assert [event["metadata"]["epoch_num"] for event in of(events, "eval_accuracy")] == [24, 56, 80, 104]
+
+
+def test_train_samples_can_be_those_of_the_run():
+    cadence = {"unit": "samples", "first": 20, "every": 30, "limit": 60}
+    _, events = run(toy(CountedInSamples, cadence=cadence, target={"error": 0.0}))
+    (logged,) = of(events, "train_samples")
+    assert logged["value"] == 64
+    assert keys(events, "train_samples", "eval_stop", "run_stop") == [
+        *["eval_stop"] * 3,
+        *("train_samples", "run_stop"),
+    ]
 
 
 def test_fractions_of_an_epoch_are_marks_too():

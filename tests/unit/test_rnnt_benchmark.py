@@ -357,6 +357,7 @@ def test_a_timed_run_writes_its_log(prepared: Path, tmp_path: Path) -> None:
     assert events[-1]["key"] == "run_stop" and events[-1]["metadata"]["status"] == "aborted"
 
 
+@pytest.mark.big
 @pytest.mark.slow
 def test_one_step_of_the_full_model() -> None:
     """Full layers, full vocabulary, utterances of the filter's limit at the slowest speed; two instead of 16."""

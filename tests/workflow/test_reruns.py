@@ -8,12 +8,15 @@ import shutil
 
 import pytest
 
+from octathlon import registry
+
 SCORES = {"score results/mini/scores.csv", "report_page results/mini/report.html"}
-DATASETS = {"resnet": "imagenet", "dlrm": "click_logs"}
+BENCHMARKS = registry.benchmarks()
 
 
-def trainings(benchmark, numbers=range(2)):
-    return {f"train results/mini/octathlon/results/local/{benchmark}/result_{n}.txt" for n in numbers}
+def trainings(*benchmarks, numbers=range(2)):
+    folder = "results/mini/octathlon/results/local"
+    return {f"train {folder}/{benchmark}/result_{n}.txt" for benchmark in benchmarks for n in numbers}
 
 
 def archives_of(project, dataset):
@@ -64,16 +67,18 @@ def test_comments_and_docstrings_rerun_nothing(project):
     assert project.run() == set()
 
 
-@pytest.mark.parametrize("benchmark", ["resnet", "dlrm"])
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
 def test_edited_model_reruns_its_own_runs_and_the_scores(project, benchmark):
-    project.append(f"src/octathlon/benchmarks/{benchmark}/model.py", "\n\nUNUSED = 1\n")
+    folder = project.folder / "src/octathlon/benchmarks" / benchmark
+    module = "model.py" if (folder / "model.py").exists() else "benchmark.py"
+    project.append(f"src/octathlon/benchmarks/{benchmark}/{module}", "\n\nUNUSED = 1\n")
     assert project.run() == trainings(benchmark) | SCORES
     assert project.run() == set()
 
 
 def test_edited_harness_reruns_all_runs(project):
     project.append("src/octathlon/harness/loop.py", "\n\nUNUSED = 1\n")
-    assert project.run() == trainings("resnet") | trainings("dlrm") | SCORES
+    assert project.run() == trainings(*BENCHMARKS) | SCORES
 
 
 def test_edited_scoring_reruns_scores_only(project):
@@ -86,11 +91,13 @@ def test_edited_rules_of_the_round_rerun_scores_only(project):
     assert project.run() == SCORES
 
 
-def test_edited_preparation_reruns_one_data_set_and_its_benchmark(project):
-    project.append("src/octathlon/datasets/imagenet/images.py", "\n\nUNUSED = 1\n")
+@pytest.mark.parametrize("dataset", registry.datasets())
+def test_edited_preparation_reruns_one_data_set_and_its_benchmarks(project, dataset):
+    project.append(f"src/octathlon/datasets/{dataset}/prepare.py", "\n\nUNUSED = 1\n")
     jobs = project.run()
-    assert len(shards(jobs, "imagenet")) == 4  # two training shards, one of validation, the manifest
-    assert jobs - shards(jobs, "imagenet") == trainings("resnet") | SCORES
+    assert len(shards(jobs, dataset)) >= 3  # of two kinds at least, and the manifest
+    trained = [name for name in BENCHMARKS if registry.dataset_of(name) == dataset]
+    assert jobs - shards(jobs, dataset) == trainings(*trained) | SCORES
 
 
 def test_preparation_first_spares_the_training_when_it_makes_the_same(project):
@@ -139,7 +146,7 @@ def test_one_changed_archive_of_an_own_folder_is_fetched_alone(project):
 def test_one_more_run_is_one_run_and_a_score(project):
     (project.folder / "more.yaml").write_text("runs: 3\n")
     jobs = project.run(overlays=("tiny.yaml", "more.yaml"))
-    assert jobs == trainings("resnet", [2]) | trainings("dlrm", [2]) | SCORES
+    assert jobs == trainings(*BENCHMARKS, numbers=[2]) | SCORES
     fewer = project.run()  # back to two: the third is not scored, and nothing is trained
     assert fewer == SCORES
 
@@ -151,5 +158,5 @@ def test_other_hyperparameter_reruns_its_benchmark(project):
 
 def test_other_seed_of_the_runs_redraws_the_miniatures_too(project):
     jobs = project.run("-n", "--config", "seed=2")
-    assert trainings("resnet") | trainings("dlrm") <= jobs
+    assert trainings(*BENCHMARKS) <= jobs
     assert {job for job in jobs if job.startswith("archive ")}

@@ -95,6 +95,7 @@ def pretend_archives(project: Project, scale: str) -> None:
     """Put empty files where a user would put the archives of a scale: for plans, not for runs."""
     for dataset in registry.datasets():
         folder = project.folder / "data" / scale / dataset / "downloads"
-        folder.mkdir(parents=True, exist_ok=True)
         for archive in registry.sources(dataset)["archives"]:
-            (folder / archive["name"]).touch()
+            path = folder / archive["name"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()

@@ -1,23 +1,15 @@
 # Click logs: each day is read twice, for the dictionaries and for the rows; then each bucket is shuffled.
 
 
-def days_read(wildcards):
-    """The archives of the days that a scan or encode job reads."""
-    settings = CONFIG.datasets["click_logs"]
-    days = registry.preparer("click_logs").days_of(int(wildcards.number), settings)
-    return [archive("click_logs", f"day_{day}.gz") for day in days]
-
-
 rule click_logs_scan:
     input:
-        days_read,
+        needs("click_logs"),
     output:
-        prepared("click_logs", "receipts", "{kind}-{number}.json"),
+        prepared("click_logs", "receipts", "{step}.json"),
     log:
-        "logs/prepare/click_logs/{kind}-{number}.log",
+        "logs/prepare/click_logs/{step}.log",
     wildcard_constraints:
-        kind="scan",
-        number=r"\d+",
+        step=r"scan-\d+",
     conda:
         "../../envs/octathlon.yaml"
     threads: 1
@@ -28,8 +20,7 @@ rule click_logs_scan:
         code=code("octathlon.datasets.click_logs.prepare"),
         options=prepare_options("click_logs"),
     shell:
-        "POLARS_MAX_THREADS={threads} octathlon prepare click_logs {wildcards.kind}-{wildcards.number}"
-        " {params.options:q} &> {log:q}"
+        "POLARS_MAX_THREADS={threads} octathlon prepare click_logs {wildcards.step} {params.options:q} &> {log:q}"
 
 
 rule click_logs_dictionaries:
@@ -53,12 +44,8 @@ rule click_logs_dictionaries:
 
 
 use rule click_logs_scan as click_logs_encode with:
-    input:
-        days_read,
-        prepared("click_logs", "receipts", "dictionaries.json"),
     wildcard_constraints:
-        kind="encode",
-        number=r"\d+",
+        step=r"encode-\d+",
     resources:
         mem_mb=6000,
         runtime=240,
@@ -68,8 +55,7 @@ use rule click_logs_scan as click_logs_bucket with:
     input:
         receipts("click_logs", "encode"),
     wildcard_constraints:
-        kind="bucket",
-        number=r"\d+",
+        step=r"bucket-\d+",
     resources:
         mem_mb=5000,
         runtime=60,

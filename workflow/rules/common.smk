@@ -88,6 +88,21 @@ def receipts(dataset, *kinds):
     ]
 
 
+def needs(dataset):
+    """A function that gives a preparation job the receipts of the archives and steps that its {step} reads."""
+
+    def of_step(wildcards):
+        names, before = registry.preparer(dataset).needs(
+            wildcards.step, CONFIG.datasets[dataset]
+        )
+        steps_before = [
+            prepared(dataset, "receipts", f"{step}.json") for step in before
+        ]
+        return [archive(dataset, name) for name in names] + steps_before
+
+    return of_step
+
+
 def prepare_options(dataset):
     """What `octathlon prepare` is told beside the step: where from, where to, how."""
     settings = CONFIG.datasets.get(dataset)
@@ -161,7 +176,7 @@ def launch(wildcards):
 
 
 def of_system(resource):
-    """A function that gives the train rule one of its resources: those of the system it runs on."""
+    """A function that gives a timed run one of its resources, which are those of its system."""
     return lambda wildcards: KEYS.systems[wildcards.system].scheduling()[resource]
 
 

@@ -107,10 +107,11 @@ def _demanded(request: Request) -> tuple[int | None, str | None]:
 
 
 def _sums(request: Request, name: str) -> str:
-    """The text of a list of checksums beside the archive, at its source; empty if there is none."""
+    """The text of a list of checksums at the top of the archive's source; empty if there is none."""
     try:
         if own := request.local():
-            return own.with_name(name).read_text(errors="replace")
+            top = own.parents[request.archive.name.count("/")]
+            return (top / name).read_text(errors="replace")
         with tempfile.TemporaryDirectory() as folder:
             download([_beside(request, name)], Path(folder) / name)
             return (Path(folder) / name).read_text(errors="replace")

@@ -7,7 +7,7 @@ Each data set declares its upstream archives once, in `datasets/<name>/sources.y
     homepage: https://image-net.org/challenges/LSVRC/2012/
     login: null                             # or where to get an account and the files, in a few words
     archives:
-      - name: ILSVRC2012_img_train.tar      # required: a plain file name
+      - name: ILSVRC2012_img_train.tar      # required: a file name, or a path from the source's folder
         size: 147897477120                  # exact bytes; left out where nobody published them
         about: 147000000000                 # approximate bytes, where the size is unknown
         checksum: "md5:1d675b47…"           # md5:… or sha256:…; left out where unknown
@@ -39,7 +39,7 @@ from octathlon.errors import OctathlonError
 
 CHECKSUM = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
 URL = re.compile(r"(https?|file)://")
-NAME = re.compile(r"[\w][\w.+-]*", re.ASCII)
+NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +144,7 @@ def _source(where: str, entry: Mapping[str, Any], login: str | None) -> Source:
     _check_keys(where, entry, required={"name"}, optional={"size", "about", "checksum", "urls"})
     name, urls, checksum = entry["name"], entry.get("urls", []), entry.get("checksum")
     if not NAME.fullmatch(name):
-        raise OctathlonError(f"{where}: name {name!r} is not a plain file name")
+        raise OctathlonError(f"{where}: name {name!r} is not a plain file name or path")
     for key in ("size", "about"):
         if (value := entry.get(key)) is not None and (type(value) is not int or value <= 0):
             raise OctathlonError(

@@ -62,6 +62,8 @@ def timed_run(
         reached, done = world.from_first(benchmark.target().reached(quality)), mark
         if reached:
             break
+    if benchmark.logs_trained_samples:
+        events.point("train_samples", trainer.progress.samples)
     stopped = events.stop("run_stop", status="success" if reached else "aborted")
     return Outcome(reached, dict(quality), stopped - started)
 
@@ -87,7 +89,7 @@ def _log_settings(benchmark: Benchmark, events: Events) -> None:
         "seed": benchmark.run.seed,
         "global_batch_size": settings.global_batch_size,
         "gradient_accumulation_steps": settings.gradient_accumulation_steps,
-        "train_samples": counts.train,
+        **({} if benchmark.logs_trained_samples else {"train_samples": counts.train}),
         "eval_samples": counts.evaluation,
         "quality_target": {name: {bound: value} for name, value in target.thresholds.items()},
     }

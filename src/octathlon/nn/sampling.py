@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -22,6 +22,33 @@ def rank_batches(order: np.ndarray, local_batch: int, rank: int, world: int) -> 
         yield order[start + rank * local_batch : start + (rank + 1) * local_batch]
 
 
+def all_rank_batches(order: np.ndarray, local_batch: int, rank: int, world: int) -> Iterator[np.ndarray]:
+    """As `rank_batches`, but none of `order` is left out: the last batch is smaller.
+
+    Where that does not divide evenly among the ranks, it is filled up from the start of `order`.
+    """
+    size = local_batch * world
+    for start in range(0, len(order), size):
+        batch = order[start : start + size]
+        batch = np.concatenate([batch, np.resize(order, -len(batch) % world)])
+        yield batch[rank * len(batch) // world : (rank + 1) * len(batch) // world]
+
+
 def rank_share(samples: int, rank: int, world: int) -> range:
     """This rank's contiguous part of range(samples): none twice, none left out, sizes alike to within 1."""
     return range(samples * rank // world, samples * (rank + 1) // world)
+
+
+def balanced_share(costs: Sequence[float], rank: int, world: int) -> list[int]:
+    """This rank's part of range(len(costs)): none twice, none left out, the sums of costs about alike.
+
+    The costliest come first, each to the rank that has least to do.
+    """
+    loads = [0.0] * world
+    share = []
+    for number in sorted(range(len(costs)), key=lambda number: -costs[number]):
+        idlest = loads.index(min(loads))
+        loads[idlest] += costs[number]
+        if idlest == rank:
+            share.append(number)
+    return share

@@ -43,11 +43,6 @@ def archives(settings: Settings) -> list[str]:
     return [f"day_{day}.gz" for day in range(settings.days)]
 
 
-def days_of(job: int, settings: Settings) -> range:
-    """The days that scan and encode job number `job` reads."""
-    return range(settings.days * job // settings.day_jobs, settings.days * (job + 1) // settings.day_jobs)
-
-
 def steps(settings: Settings) -> dict[str, list[str]]:
     """The names of the steps of which there are several, by kind."""
     return {
@@ -55,6 +50,13 @@ def steps(settings: Settings) -> dict[str, list[str]]:
         "encode": [f"encode-{job}" for job in range(settings.day_jobs)],
         "bucket": [f"bucket-{bucket}" for bucket in range(settings.buckets)],
     }
+
+
+def needs(step: str, settings: Settings) -> tuple[list[str], list[str]]:
+    """The archives, and the steps before it, that a scan or encode step reads."""
+    kind, _, job = step.partition("-")
+    archives = [f"day_{day}.gz" for day in _days_of(int(job), settings)]
+    return archives, ["dictionaries"] if kind == "encode" else []
 
 
 def prepare(step: str, archives: Path, out: Path, settings: Settings) -> None:
@@ -81,13 +83,18 @@ def prepare(step: str, archives: Path, out: Path, settings: Settings) -> None:
     return write_json(_receipt(out, step), head | facts | {"files": files})
 
 
+def _days_of(job: int, settings: Settings) -> range:
+    """The days that scan and encode job number `job` reads."""
+    return range(settings.days * job // settings.day_jobs, settings.days * (job + 1) // settings.day_jobs)
+
+
 def _receipt(out: Path, step: str) -> Path:
     return out / "receipts" / f"{step}.json"
 
 
 def _scan(job: int, archives: Path, out: Path, settings: Settings) -> dict[str, Any]:
     files, rows, distinct = [], [], []
-    for day in days_of(job, settings):
+    for day in _days_of(job, settings):
         columns = [Appearances(settings.max_ind_range) for _ in range(CATEGORIES)]
         rows.append(0)
         for frame in read_day(archives / f"day_{day}.gz", settings.max_ind_range):
@@ -121,7 +128,7 @@ def _encode(job: int, archives: Path, out: Path, settings: Settings) -> dict[str
     tables = _load_values(out / DICTIONARIES, facts["table_sizes"])
     numbers = [Numbers(table, settings.max_ind_range) for table in tables]
     receipt: dict[str, Any] = {"files": []}
-    for day in days_of(job, settings):
+    for day in _days_of(job, settings):
         frames = read_day(archives / f"day_{day}.gz", settings.max_ind_range)
         batches = (_encoded(frame, numbers, archives) for frame in frames)
         if day == settings.days - 1:

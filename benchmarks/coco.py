@@ -1,0 +1,280 @@
+"""COCO: our preparation, loader and training steps beside zipfile's and torchvision's, in one run.
+
+    python benchmarks/coco.py [IMAGES]
+
+Draws IMAGES (default 300) pictures of upstream's usual size with a few polygons each, packed as upstream packs them.
+The preparation reads them in place, decodes each once to find the broken ones, and writes shards; the peer unpacks the
+zips into a folder and has PIL decode each picture. The loader makes training batches for SSD (300 pixels, crop, flip,
+colours); the peer does so from the folder with torchvision's transforms on PIL images and the same crop. The steps are
+forward, loss and backward of the mini scale's networks; the peers are torchvision's SSD and MaskRCNN around the same
+backbones and heads, on the same images. One process, one thread, warm caches; figures are per second of CPU time.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import tempfile
+import time
+import warnings
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+from torchvision.models.detection import MaskRCNN as TorchvisionMaskRCNN
+from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
+from torchvision.models.detection.rpn import RPNHead
+from torchvision.models.detection.ssd import SSD as TorchvisionSSD
+from torchvision.ops import MultiScaleRoIAlign
+from torchvision.transforms import v2
+
+from octathlon import registry
+from octathlon.benchmarks.maskrcnn import heads
+from octathlon.benchmarks.maskrcnn.model import MaskRCNN
+from octathlon.benchmarks.ssd import augment
+from octathlon.benchmarks.ssd.data import TrainingBatches
+from octathlon.config import resolve
+from octathlon.contracts import Run
+from octathlon.datasets.coco import prepare
+from octathlon.datasets.coco.loader import Split
+
+SIZE, BATCH, CLASSES = (480, 640), 16, 5
+CPU = torch.device("cpu")
+STEPS = ["annotations-train", "annotations-val", "train-000", "train-001", "val-000"]
+
+
+def picture(rng: np.random.Generator) -> bytes:
+    """A JPEG of SIZE whose detail falls off with its frequency as a photograph's does."""
+    down, across = np.meshgrid(np.fft.fftfreq(SIZE[0]), np.fft.rfftfreq(SIZE[1]), indexing="ij")
+    spectrum = np.fft.rfft2(rng.standard_normal((3, *SIZE))) / np.maximum(
+        np.hypot(down, across), 1 / max(SIZE)
+    )
+    pixels = np.fft.irfft2(spectrum, s=SIZE)
+    pixels = 128 + 50 * pixels / pixels.std()
+    buffer = io.BytesIO()
+    Image.fromarray(np.moveaxis(pixels.clip(0, 255).astype(np.uint8), 0, 2)).save(buffer, "JPEG", quality=95)
+    return buffer.getvalue()
+
+
+def document(rng: np.random.Generator, images: int) -> bytes:
+    """Annotations: rectangles as polygons, seven in each image, as upstream has on average."""
+    annotations = []
+    for number in range(7 * images):
+        left, top = rng.uniform(0, [400, 300])
+        width, height = rng.uniform(20, 180, 2)
+        corners = [left, top, left + width, top, left + width, top + height, left, top + height]
+        annotations.append(
+            {"id": number + 1, "image_id": number // 7 + 1, "category_id": number % (CLASSES - 1) + 1, "iscrowd": 0,
+             "bbox": [left, top, width, height], "area": width * height, "segmentation": [corners]}
+        )  # fmt: skip
+    listed = [
+        {"id": number, "file_name": f"{number:012d}.jpg", "width": SIZE[1], "height": SIZE[0]}
+        for number in range(1, images + 1)
+    ]
+    categories = [{"id": number, "name": str(number)} for number in range(1, CLASSES)]
+    return json.dumps({"images": listed, "annotations": annotations, "categories": categories}).encode()
+
+
+def draw(folder: Path, images: int) -> None:
+    """The archives of pictures and annotations, one picture for the evaluation."""
+    rng = np.random.default_rng(1)
+    for split, count in (("train", images), ("val", 1)):
+        with zipfile.ZipFile(folder / f"{split}2017.zip", "w") as archive:
+            for number in range(1, count + 1):
+                archive.writestr(f"{split}2017/{number:012d}.jpg", picture(rng))
+    with zipfile.ZipFile(folder / prepare.ANNOTATIONS, "w") as archive:
+        for split, count in (("train", images), ("val", 1)):
+            archive.writestr(f"annotations/instances_{split}2017.json", document(rng, count))
+
+
+def prepare_ours(archives: Path, out: Path) -> None:
+    settings = resolve("datasets", "coco", "mini", {})
+    for step in STEPS:
+        prepare.prepare(step, archives, out, settings)
+
+
+def extract(archives: Path, out: Path) -> None:
+    """The peer of the preparation: it finds broken pictures, too."""
+    for archive in archives.glob("*.zip"):
+        with zipfile.ZipFile(archive) as source:
+            source.extractall(out)
+    for path in out.glob("*2017/*.jpg"):
+        with Image.open(path) as image:
+            image.load()
+
+
+class PilBatches:
+    """The peer of the loader: the same crop, then torchvision's transforms on a PIL image from a folder."""
+
+    def __init__(self, folder: Path, split: Split, size: int) -> None:
+        self._paths = [folder / f"train2017/{identity:012d}.jpg" for identity in split.tables.images["id"]]
+        self._split = split
+        steps = [v2.Resize((size, size)), v2.RandomHorizontalFlip(), v2.ColorJitter(0.125, 0.5, 0.5, 0.05)]
+        steps += [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
+        self._transform = v2.Compose([*steps, v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])
+
+    def __getitem__(self, key: tuple[int, list[int]]) -> torch.Tensor:
+        epoch, numbers = key
+        images = []
+        for number in numbers:
+            rng = np.random.default_rng([1, epoch, number])
+            boxes = self._split.tables.of_image(number)["box"] / np.tile(SIZE[::-1], 2)
+            window, _ = augment.random_crop(
+                rng, np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1), 1
+            )
+            with Image.open(self._paths[number]) as image:
+                image = image.convert("RGB").crop((window * np.tile(SIZE[::-1], 2)).astype(int).tolist())
+            images.append(self._transform(image))
+        return torch.stack(images)
+
+
+def our_batches(split: Split) -> Callable[[tuple[int, list[int]]], torch.Tensor]:
+    """Ours, with the colours and the normalisation that otherwise the training device applies."""
+    batches = TrainingBatches(split, 300, 1, seed=1)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+
+    def make(key: tuple[int, list[int]]) -> torch.Tensor:
+        batch = batches[key]
+        return (augment.recolour(batch.images, batch.colours) - mean) / std
+
+    return make
+
+
+def benchmark(name: str) -> object:
+    manifest = {
+        "counts": {"train": {name: 1000}, "eval": 1},
+        "categories": [{"id": number, "name": str(number)} for number in range(1, CLASSES)],
+    }
+    run = Run(seed=1, device=CPU, data=Path("nowhere"), manifest=manifest)
+    return registry.benchmark_class(name)(resolve("benchmarks", name, "mini", {"global_batch_size": 8}), run)
+
+
+def ssd_steps() -> tuple[Callable[[], object], Callable[[], object]]:
+    """A step of ours, and torchvision's SSD around the same network on the same batch."""
+    from octathlon.benchmarks.ssd.model import SSD
+
+    ours, settings = benchmark("ssd"), resolve("benchmarks", "ssd", "mini", {})
+    model, batch = SSD(settings, CLASSES).to(memory_format=torch.channels_last), ours.synthetic_batch()
+
+    class Maps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.extras = model.backbone, model.extras
+
+        def forward(self, images: torch.Tensor) -> OrderedDict:
+            maps = [self.body(images)]
+            for extra in self.extras:
+                maps.append(extra(maps[-1]))
+            return OrderedDict((str(level), each) for level, each in enumerate(maps))
+
+    generator = DefaultBoxGenerator(
+        [list(ratios) for ratios in settings.aspect_ratios],
+        scales=[scale / settings.image_size for scale in settings.scales],
+        steps=list(settings.steps),
+    )
+    peer = TorchvisionSSD(Maps(), generator, (settings.image_size,) * 2, CLASSES)
+    peer = peer.to(memory_format=torch.channels_last)
+    images = list(batch.images.float() / 255)
+    side = settings.image_size
+    targets = [
+        {"boxes": box * side, "labels": label} for box, label in zip(batch.boxes, batch.labels, strict=True)
+    ]
+    return lambda: ours.loss(model, batch).backward(), lambda: sum(peer(images, targets).values()).backward()
+
+
+def maskrcnn_steps() -> tuple[Callable[[], object], Callable[[], object]]:
+    """A step of ours, and torchvision's MaskRCNN around the same body, pyramid and heads on the same batch."""
+    ours, settings = benchmark("maskrcnn"), resolve("benchmarks", "maskrcnn", "mini", {})
+    model, batch = MaskRCNN(settings, CLASSES).to(memory_format=torch.channels_last), ours.synthetic_batch()
+
+    class Maps(nn.Module):
+        out_channels = settings.pyramid_channels
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.pyramid = model.body, model.pyramid
+
+        def forward(self, images: torch.Tensor) -> OrderedDict:
+            return OrderedDict(
+                (str(level), each) for level, each in enumerate(self.pyramid(self.body(images)))
+            )
+
+    levels = [str(level) for level in range(4)]
+    peer = TorchvisionMaskRCNN(
+        Maps(), num_classes=None, min_size=settings.min_image_size, max_size=settings.max_image_size,
+        rpn_anchor_generator=AnchorGenerator([(size,) for size in settings.anchor_sizes], ((0.5, 1.0, 2.0),) * 5),
+        rpn_head=RPNHead(settings.pyramid_channels, 3), rpn_pre_nms_top_n_train=settings.proposals_before_nms,
+        rpn_post_nms_top_n_train=settings.image_candidates, box_batch_size_per_image=settings.box_samples,
+        box_roi_pool=MultiScaleRoIAlign(levels, 7, 2, canonical_scale=settings.canonical_size),
+        box_head=model.box_head.layers, box_predictor=model.box_head.predictor,
+        mask_roi_pool=MultiScaleRoIAlign(levels, 14, 2, canonical_scale=settings.canonical_size),
+        mask_head=model.mask_head.layers, mask_predictor=model.mask_head.predictor,
+    ).to(memory_format=torch.channels_last)  # fmt: skip
+    images, targets = [], []
+    for pixels, truth in zip(batch.images.pixels, batch.truth, strict=True):
+        images.append(pixels.float() / 255)
+        left, top, right, bottom = truth.boxes[0].int().tolist()
+        mask = torch.zeros(1, *pixels.shape[1:], dtype=torch.uint8)
+        mask[0, top:bottom, left:right] = 1
+        targets.append({"boxes": truth.boxes, "labels": truth.labels, "masks": mask})
+    assert heads.BOX_POOL == 7 and heads.MASK_POOL == 14
+    return lambda: ours.loss(model, batch).backward(), lambda: sum(peer(images, targets).values()).backward()
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """CPU seconds of `work`, the system's included."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def alternately(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> tuple[float, float]:
+    """The shortest CPU time of each, taken in turns, so that other load meets both; the first round doesn't count."""
+    times = [(seconds(ours), seconds(theirs)) for _ in range(rounds + 1)][1:]
+    return min(one for one, _ in times), min(other for _, other in times)
+
+
+def report(what: str, ours: float, peer: str, theirs: float, unit: str) -> None:
+    print(
+        f"{what:14} ours {ours:7.1f} {unit}   {peer:12} {theirs:7.1f} {unit}   ratio {ours / theirs:.2f}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 300
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    with tempfile.TemporaryDirectory() as work:
+        archives, prepared, folder = (Path(work) / name for name in ("archives", "prepared", "folder"))
+        archives.mkdir()
+        draw(archives, count)
+        size = (archives / "train2017.zip").stat().st_size / 1e6
+        print(f"{count} pictures of {SIZE[1]} x {SIZE[0]}, {size / count * 1000:.0f} kB each")
+        ours, theirs = alternately(
+            lambda: prepare_ours(archives, prepared), lambda: extract(archives, folder), 3
+        )
+        report("preparation", size / ours, "zipfile, PIL", size / theirs, "MB/s")
+
+        manifest = {"splits": {"train": ["train-000", "train-001"]}}
+        split = Split(prepared, manifest, "train")
+        order = np.random.default_rng(1).permutation(count).tolist()
+        keys = [(1, order[start : start + BATCH]) for start in range(0, count - BATCH + 1, BATCH)]
+        make, peer = our_batches(split), PilBatches(folder, split, 300)
+        ours, theirs = alternately(
+            lambda: [make(key) for key in keys], lambda: [peer[key] for key in keys], 3
+        )
+        report("ssd loader", len(keys) * BATCH / ours, "torchvision", len(keys) * BATCH / theirs, "img/s")
+    for name, steps in (("ssd step", ssd_steps()), ("maskrcnn step", maskrcnn_steps())):
+        ours, theirs = alternately(*steps, 15)
+        report(name, 8 / ours, "torchvision", 8 / theirs, "img/s")
+
+
+if __name__ == "__main__":
+    main()

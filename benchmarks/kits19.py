@@ -1,0 +1,145 @@
+"""KiTS19: our preparation beside plain SciPy, our crops beside MONAI's, in one run.
+
+    python benchmarks/kits19.py [CASES]
+
+Draws CASES (default 2) volumes of upstream's shape (108 slices of 512 x 512) and prepares them. The peer does the same
+with scipy.ndimage.zoom on volumes that are in memory already, and so without reading and storing. Then both loaders cut
+crops of 128 voxels a side from the prepared volumes, 40 % of them aimed at a foreground class, with flips, brightness
+and noise: ours out of the shards, MONAI's transforms out of .npy files, which its users read whole. One process, one
+thread, warm caches; figures are per second of CPU time. Without MONAI (pip install monai) its part is left out.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import torch
+from scipy import ndimage
+
+from octathlon.datasets.kits19 import prepare
+from octathlon.datasets.kits19.case import case_files
+from octathlon.datasets.kits19.loader import Cases, Crops
+from octathlon.datasets.kits19.resample import SPACING
+from octathlon.datasets.kits19.settings import Settings
+from octathlon.receipts import read_json
+
+SHAPE, FROM = (108, 512, 512), (3.0, 0.78125, 0.78125)
+SIZE, OVERSAMPLING, CROPS = 128, 0.4, 40
+
+
+def draw(folder: Path, cases: int) -> None:
+    """Smooth noise with two kidneys and a tumour."""
+    z, y, x = FROM
+    affine = np.array([[0, 0, -x, 0], [0, -y, 0, 0], [-z, 0, 0, 0], [0, 0, 0, 1]])
+    rng = np.random.default_rng(1)
+    for number in range(cases):
+        image = ndimage.zoom(rng.normal(0, 100, (27, 64, 64)), (4, 8, 8), order=1).astype(np.int16)
+        label = np.zeros(SHAPE, np.uint8)
+        label[40:70, 230:310, 120:190] = label[45:75, 230:310, 320:390] = 1
+        label[50:60, 240:270, 130:160] = 2
+        for name, volume in zip(case_files(number), (image, label), strict=True):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            nibabel.save(nibabel.Nifti1Image(volume, affine), folder / name)
+
+
+def settings(cases: int) -> Settings:
+    return Settings(
+        source="upstream",
+        miniature={},
+        train_cases=range(cases),
+        eval_cases=[cases],
+        cases_per_job=cases,
+        least_size=SIZE,
+        chunk_size=32,
+        published_checksums=False,
+    )
+
+
+def by_scipy(image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The peer of the preparation: the same steps, one call each."""
+    factors = np.array(FROM) / SPACING
+    image = ndimage.zoom(image.astype(np.float32), factors, order=1)
+    label = ndimage.zoom(label, factors, order=0)
+    image = (np.clip(image, *prepare.HOUNSFIELD_RANGE) - np.float32(prepare.MEAN)) / np.float32(prepare.STD)
+    missing = [max(SIZE - size, 0) for size in image.shape]
+    widths = [(count // 2, count - count // 2) for count in missing]
+    return np.pad(image, widths, "edge"), np.pad(label, widths, "edge")
+
+
+def our_crops(prepared: Path, cases: int) -> Iterable[Any]:
+    manifest = read_json(prepared / "receipts" / "train-000.json")
+    facts = [case | {"shard": "train-000"} for case in manifest["cases"]]
+    crops = Crops(Cases(prepared, {"splits": {"train": facts}}, "train"), SIZE, OVERSAMPLING, seed=1)
+    return (crops[1, [place], [place % cases]] for place in range(CROPS))
+
+
+def monai_crops(folder: Path, cases: int) -> Iterable[Any]:
+    from monai import transforms
+
+    keys = ["image", "label"]
+    steps = [
+        transforms.RandCropByPosNegLabeld(
+            keys, "label", (SIZE, SIZE, SIZE), pos=OVERSAMPLING, neg=1 - OVERSAMPLING, num_samples=1
+        ),
+        *(transforms.RandFlipd(keys, prob=1 / 3, spatial_axis=axis) for axis in range(3)),
+        transforms.RandScaleIntensityd("image", factors=(0.7, 1.3), prob=0.1),
+        transforms.RandGaussianNoised("image", std=0.1, prob=0.1),
+    ]
+    pipeline = transforms.Compose(steps)
+    pipeline.set_random_state(1)
+    for place in range(CROPS):
+        volumes = {key: torch.from_numpy(np.load(folder / f"{key}{place % cases}.npy")) for key in keys}
+        yield pipeline(volumes)
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """The result and the CPU seconds."""
+    start = time.process_time()
+    result = work()
+    return result, time.process_time() - start
+
+
+def compare(what: str, ours: float, peer: float, name: str) -> None:
+    print(f"{what}: ours {ours:.2f}, {name} {peer:.2f}, ratio {ours / peer:.2f}")
+
+
+def main(cases: int) -> None:
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        draw(folder, cases)
+        _, own = timed(lambda: prepare.prepare("train-000", folder, folder, settings(cases)))
+        raw = [
+            [np.asarray(nibabel.load(folder / name).dataobj) for name in case_files(n)] for n in range(cases)
+        ]
+        by_peer, peer = timed(lambda: [by_scipy(*pair) for pair in raw])
+        compare("preparation, cases per second", cases / own, cases / peer, "scipy (no files)")
+        inner, own = timed(
+            lambda: [prepare.prepare_volumes(image, label, FROM, SIZE) for image, label in raw]
+        )
+        compare("resampling alone, cases per second", cases / own, cases / peer, "scipy")
+        error = max(abs(one[0] - two[0]).max() for one, two in zip(inner, by_peer, strict=True))
+        print(f"largest difference of the images: {error:.1e}")
+        for number, volumes in enumerate(inner):
+            for key, volume in zip(("image", "label"), volumes, strict=True):
+                np.save(folder / f"{key}{number}.npy", volume[None])
+        list(our_crops(folder, cases))  # warms the caches
+        _, own = timed(lambda: [None for _ in our_crops(folder, cases)])
+        try:
+            list(zip(range(2), monai_crops(folder, cases), strict=False))
+        except ImportError:
+            print(f"crops per second: ours {CROPS / own:.2f}; MONAI is not installed")
+            return
+        _, peer = timed(lambda: [None for _ in monai_crops(folder, cases)])
+        compare("crops per second", CROPS / own, CROPS / peer, "MONAI")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 2)

@@ -1,0 +1,104 @@
+"""Read zip archives without unpacking them, and without trusting them: what `extract` is for tars.
+
+Nothing is written under a name that an archive gives. Links, encrypted members, duplicates, names that would leave
+a folder and truncated or lying archives are refused with one sentence.
+"""
+
+from __future__ import annotations
+
+import stat
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from octathlon.archives.extract import REMEDY
+from octathlon.errors import OctathlonError
+
+METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+class ZipReader:
+    """The files in a zip, by name, directories left out. A context that closes the file.
+
+    Raises:
+        OctathlonError: if it is truncated or damaged, or a member is not a plain file with a plain, new name.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        try:
+            self._archive = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, ValueError, OSError) as error:
+            raise self._damaged("archive", error) from error
+        try:
+            for info in self._archive.infolist():
+                if not info.is_dir():
+                    self._admit(info)
+        except OctathlonError:
+            self._archive.close()
+            raise
+
+    def __enter__(self) -> ZipReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._archive.close()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._members
+
+    @property
+    def names(self) -> list[str]:
+        """The files' names, in the archive's order."""
+        return list(self._members)
+
+    def read(self, name: str, limit: int) -> bytes:
+        """A file's content, its CRC-32 checked; `limit` bounds what it may unpack to.
+
+        Raises:
+            OctathlonError: if it isn't there, is larger than `limit` bytes, truncated or damaged.
+        """
+        if name not in self._members:
+            raise OctathlonError(f"{self.path}: no member {name}; {REMEDY}")
+        info = self._members[name]
+        if info.file_size > limit:
+            raise OctathlonError(
+                f"{self.path}: member {name} unpacks to {info.file_size:,} bytes, more than {limit:,}; {REMEDY}"
+            )
+        try:
+            with self._archive.open(info) as file:
+                return self._whole(file, info)
+        except (
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+            OSError,
+            NotImplementedError,
+            RuntimeError,
+        ) as error:
+            raise self._damaged(f"member {name}", error) from error
+
+    @staticmethod
+    def _whole(file: BinaryIO, info: zipfile.ZipInfo) -> bytes:
+        content = file.read(info.file_size + 1)  # never more than announced, whatever the stream holds
+        if len(content) != info.file_size:
+            raise zipfile.BadZipFile(f"{len(content):,} bytes instead of {info.file_size:,}")
+        return content
+
+    def _admit(self, info: zipfile.ZipInfo) -> None:
+        name, path = info.filename, PurePosixPath(info.filename)
+        kind = stat.S_IFMT(info.external_attr >> 16)
+        if info.flag_bits & 1 or info.compress_type not in METHODS or kind not in (0, stat.S_IFREG):
+            raise OctathlonError(f"{self.path}: member {name!r} is not a plain file; {REMEDY}")
+        # zipfile cuts a name at a NUL and turns backslashes over on some systems: the original tells
+        unsafe = path.is_absolute() or ".." in path.parts or set(info.orig_filename) & {"\0", "\\"}
+        if unsafe or not path.parts:
+            raise OctathlonError(f"{self.path}: member {name!r} has a name that leaves its folder; {REMEDY}")
+        if name in self._members:
+            raise OctathlonError(f"{self.path}: member {name!r} is there twice; {REMEDY}")
+        self._members[name] = info
+
+    def _damaged(self, what: str, error: Exception) -> OctathlonError:
+        return OctathlonError(f"{self.path}: {what} is truncated or damaged ({error}); fetch it again")

@@ -1,0 +1,173 @@
+"""Heavy-weight object detection: Mask R-CNN on COCO (MLPerf Training v1.1, `maskrcnn`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from itertools import count, islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from octathlon.benchmarks.maskrcnn.boxes import inclusive
+from octathlon.benchmarks.maskrcnn.data import (
+    Batch,
+    EvaluationBatches,
+    Images,
+    Key,
+    TrainingBatches,
+    Truth,
+    grouped_batches,
+)
+from octathlon.benchmarks.maskrcnn.masks import paste
+from octathlon.benchmarks.maskrcnn.model import Detections, MaskRCNN, reference_names
+from octathlon.benchmarks.maskrcnn.schedule import DROP, WarmupAndDrops, optimizer_of
+from octathlon.benchmarks.maskrcnn.settings import Settings
+from octathlon.contracts import Benchmark, Progress, Run, SampleCounts, Schedule
+from octathlon.datasets.coco.loader import Split, backbone
+from octathlon.nn.coco_evaluation import Evaluation
+from octathlon.nn.loading import load
+from octathlon.nn.sampling import epoch_order, rank_share
+
+
+class HeavyDetection(Benchmark[Settings]):
+    """The contract's members for maskrcnn."""
+
+    def __init__(self, settings: Settings, run: Run) -> None:
+        super().__init__(settings, run)
+        self._local_batch = settings.local_batch_size(run.world)
+        self._categories = torch.tensor([0, *(category["id"] for category in run.manifest["categories"])])
+        self._training: Iterator[Batch] | None = None
+
+    def sample_counts(self) -> SampleCounts:
+        counts = self.run.manifest["counts"]
+        return SampleCounts(counts["train"]["maskrcnn"], counts["eval"])
+
+    def build_model(self) -> nn.Module:
+        model = MaskRCNN(self.settings, len(self._categories))
+        model.body.load(backbone(self.run.data, "resnet50"))
+        return model.to(self.run.device, memory_format=torch.channels_last)
+
+    def tensor_names(self, model: nn.Module) -> Iterable[str]:
+        return reference_names()
+
+    def build_optimizer(self, model: nn.Module) -> tuple[torch.optim.Optimizer, Schedule]:
+        optimizer = optimizer_of(model, self.settings)
+        return optimizer, WarmupAndDrops(optimizer, self.settings)
+
+    def hyperparameters(self) -> Mapping[str, Any]:
+        settings = self.settings
+        return {
+            "opt_name": "sgd_with_momentum",
+            "opt_base_learning_rate": settings.base_learning_rate,
+            "opt_learning_rate_warmup_steps": settings.warmup_steps,
+            "opt_learning_rate_warmup_factor": settings.warmup_factor,
+            "opt_learning_rate_decay_factor": DROP,
+            "opt_learning_rate_decay_steps": list(settings.decay_steps),
+            "num_image_candidates": settings.image_candidates * self._local_batch,
+            "min_image_size": settings.min_image_size,
+            "max_image_size": settings.max_image_size,
+        }
+
+    def train_batches(self, epoch: int) -> Iterable[Batch]:
+        """An epoch is a number of steps: one more than full batches in the training set. The images come in a stream
+        of passes of its own, whose small batches of either orientation make a pass a little longer."""
+        if self._training is None:
+            self._training = iter(self._load_training())
+        steps = self.sample_counts().train // self.settings.global_batch_size + 1
+        return islice(self._training, steps * self.settings.gradient_accumulation_steps)
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        truth = [each.to(self.run.device) for each in batch.truth]
+        return sum(model(batch.images.normalised(self.run.device), truth).values())
+
+    def evaluate(self, model: nn.Module) -> Mapping[str, float]:
+        """Box and mask AP: each rank detects in its share of the images."""
+        rows, masks = [torch.zeros(0, 7, dtype=torch.float64)], []
+        for numbers, images in zip(self._evaluation_keys, self._evaluation_batches, strict=True):
+            for number, size, found in zip(
+                numbers, images.sizes, model(images.normalised(self.run.device)), strict=True
+            ):
+                boxes, pasted = self._in_picture(number, size, found)
+                rows.append(boxes)
+                masks += pasted
+        found = torch.cat(rows)
+        return {"BBOX": self._evaluation.boxes(found), "SEGM": self._evaluation.masks(found, masks)}
+
+    def epoch_num(self, progress: Progress) -> float:
+        return progress.in_epochs()
+
+    def synthetic_batch(self) -> Batch:
+        """Of the largest shape."""
+        height, width = self.settings.min_image_size, self.settings.max_image_size // 32 * 32
+        pixels = torch.randint(256, (self._local_batch, 3, height, width), dtype=torch.uint8)
+        box = torch.tensor([[0.25 * width, 0.25 * height, 0.75 * width, 0.75 * height]])
+        corners = box[0, [0, 1, 2, 1, 2, 3, 0, 3]].view(4, 2).numpy()
+        truth = Truth(box, torch.ones(1, dtype=torch.int64), [[corners]])
+        return Batch(Images(pixels, [(height, width)] * self._local_batch), [truth] * self._local_batch)
+
+    def _in_picture(
+        self, number: int, size: tuple[int, int], found: Detections
+    ) -> tuple[Tensor, list[dict[str, Any]]]:
+        """One image's detections as COCO counts them: float64 of shape (K, 7), see `Evaluation.boxes`, and masks."""
+        image = self._validation.tables.images[number]
+        width, height = int(image["width"]), int(image["height"])
+        scale = found.boxes.new_tensor([width / size[1], height / size[0]] * 2)
+        corners = inclusive(found.boxes) * scale
+        masks = paste(found.masks, corners, (height, width))
+        corners, scores, labels = (each.cpu() for each in (corners, found.scores, found.labels))
+        head = torch.full((len(corners), 1), int(image["id"]), dtype=torch.float64)
+        sides = corners[:, 2:] - corners[:, :2] + 1
+        return torch.cat(
+            [head, corners[:, :2], sides, torch.stack([scores, self._categories[labels]], 1)], 1
+        ), masks
+
+    @cached_property
+    def _validation(self) -> Split:
+        return Split(self.run.data, self.run.manifest, "val")
+
+    @cached_property
+    def _evaluation(self) -> Evaluation:
+        return Evaluation(self.run.data / "val-truth.json", self.run.device)
+
+    @cached_property
+    def _evaluation_keys(self) -> list[range]:
+        """This rank's share of the evaluation set in batches: over all ranks no image twice, none left out."""
+        share = rank_share(self.sample_counts().evaluation, self.run.rank, self.run.world)
+        return [share[start : start + self._local_batch] for start in range(0, len(share), self._local_batch)]
+
+    @cached_property
+    def _evaluation_batches(self) -> Iterable[Images]:
+        settings = self.settings
+        return load(
+            EvaluationBatches(self._validation, settings.min_image_size, settings.max_image_size),
+            self._evaluation_keys,
+            workers=settings.loader_workers,
+            pin_memory=False,
+        )
+
+    def _load_training(self) -> Iterable[Batch]:
+        split = Split(self.run.data, self.run.manifest, "train")
+        settings = self.settings
+        return load(
+            TrainingBatches(split, settings.min_image_size, settings.max_image_size, self.run.seed),
+            self._training_keys(split),
+            workers=settings.loader_workers,
+            pin_memory=self.run.device.type == "cuda",
+        )
+
+    def _training_keys(self, split: Split) -> Iterator[Key]:
+        """This rank's batches: a contiguous part of each pass's permutation, all parts equally long."""
+        images = split.training_images("maskrcnn")
+        portrait = split.tables.images["height"] >= split.tables.images["width"]
+        length = -(-len(images) // self.run.world)
+        for turn in count():
+            order = epoch_order(len(images), self.run.seed, turn)
+            padded = images[order.take(range(length * self.run.world), mode="wrap")]
+            numbers = padded[length * self.run.rank :][:length]
+            for batch in grouped_batches(numbers, portrait[numbers], self._local_batch):
+                yield turn, batch
+
+
+BENCHMARK = HeavyDetection

@@ -1,0 +1,174 @@
+"""Light-weight object detection: SSD-ResNet34 on COCO (MLPerf Training v1.1, `ssd`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from itertools import count, islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from octathlon.benchmarks.ssd.augment import recolour
+from octathlon.benchmarks.ssd.boxes import default_boxes, detect, encode, match
+from octathlon.benchmarks.ssd.data import Batch, EvaluationBatches, Key, TrainingBatches
+from octathlon.benchmarks.ssd.loss import detection_loss
+from octathlon.benchmarks.ssd.model import SSD, reference_names
+from octathlon.benchmarks.ssd.schedule import WarmupAndDrops
+from octathlon.benchmarks.ssd.settings import Settings
+from octathlon.contracts import Benchmark, Run, SampleCounts, Schedule
+from octathlon.datasets.coco.loader import Split, backbone
+from octathlon.nn.coco_evaluation import Evaluation
+from octathlon.nn.loading import load
+from octathlon.nn.sampling import all_rank_batches, epoch_order, rank_share
+from octathlon.nn.world import average_batch_norm
+
+MEAN_RGB, STD_RGB = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class LightDetection(Benchmark[Settings]):
+    """The contract's members for ssd."""
+
+    def __init__(self, settings: Settings, run: Run) -> None:
+        super().__init__(settings, run)
+        self._local_batch = settings.local_batch_size(run.world)
+        self._defaults = default_boxes(settings).to(run.device)
+        self._mean, self._std = (
+            torch.tensor(values, device=run.device).view(3, 1, 1) for values in (MEAN_RGB, STD_RGB)
+        )
+        self._categories = torch.tensor([0, *(category["id"] for category in run.manifest["categories"])])
+        self._next_epoch = 0
+
+    def sample_counts(self) -> SampleCounts:
+        counts = self.run.manifest["counts"]
+        return SampleCounts(counts["train"]["ssd"], counts["eval"])
+
+    def build_model(self) -> nn.Module:
+        model = SSD(self.settings, len(self._categories))
+        model.backbone.load(backbone(self.run.data, "resnet34"))
+        return model.to(self.run.device, memory_format=torch.channels_last)
+
+    def tensor_names(self, model: nn.Module) -> Iterable[str]:
+        return reference_names(self.settings.blocks, len(self.settings.extras))
+
+    def build_optimizer(self, model: nn.Module) -> tuple[torch.optim.Optimizer, Schedule]:
+        settings = self.settings
+        optimizer = torch.optim.SGD(
+            model.parameters(),
+            settings.base_learning_rate,
+            settings.momentum,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        return optimizer, WarmupAndDrops(optimizer, settings, self._warmup_steps)
+
+    def hyperparameters(self) -> Mapping[str, Any]:
+        settings = self.settings
+        return {
+            "opt_name": "sgd",
+            "model_bn_span": self._local_batch,
+            "max_samples": settings.max_samples,
+            "opt_base_learning_rate": settings.base_learning_rate,
+            "opt_learning_rate_warmup_factor": settings.warmup_factor,
+            "opt_learning_rate_warmup_steps": self._warmup_steps,
+            "opt_learning_rate_decay_boundary_epochs": list(settings.decay_epochs),
+            "opt_weight_decay": settings.weight_decay,
+        }
+
+    def train_batches(self, epoch: int) -> Iterable[Batch]:
+        """One stream over all epochs, so that the workers never wait for an epoch or an evaluation to end."""
+        if epoch != self._next_epoch:
+            self._training = iter(self._load_training(epoch))
+        self._next_epoch = epoch + 1
+        return islice(
+            self._training, math.ceil(self.sample_counts().train / (self._local_batch * self.run.world))
+        )
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        batch = batch.to(self.run.device)
+        locations, logits = model(self._normalise(recolour(batch.images, batch.colours)))
+        index, labels = match(batch.boxes, batch.labels, self._defaults)
+        boxes = batch.boxes.gather(1, index[..., None].expand(-1, -1, 4))
+        offsets = encode(boxes, self._defaults).transpose(1, 2)
+        return detection_loss(locations.float(), logits.float(), offsets, labels)
+
+    def evaluate(self, model: nn.Module) -> Mapping[str, float]:
+        """Box AP: each rank detects in its share of the images."""
+        average_batch_norm(model)
+        found = [torch.zeros(0, 7, dtype=torch.float64)]
+        for numbers, images in zip(self._evaluation_keys, self._evaluation_batches, strict=True):
+            locations, logits = model(self._normalise(images.to(self.run.device) / 255))
+            found += map(self._detections, numbers, locations, logits)
+        return {"mAP": self._evaluation.boxes(torch.cat(found))}
+
+    def synthetic_batch(self) -> Batch:
+        size, images = self.settings.image_size, self._local_batch
+        return Batch(
+            torch.randint(256, (images, 3, size, size), dtype=torch.uint8),
+            torch.eye(3, 4).expand(images, 3, 4),
+            torch.tensor([0.2, 0.2, 0.8, 0.8]).expand(images, 1, 4),
+            torch.ones(images, 1, dtype=torch.int64),
+        )
+
+    @property
+    def _warmup_steps(self) -> int:
+        return int(self.settings.warmup_epochs * self.sample_counts().train / self.settings.global_batch_size)
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        images = (images - self._mean) / self._std
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def _detections(self, number: int, locations: Tensor, logits: Tensor) -> Tensor:
+        """One image's detections as COCO counts them: float64 of shape (K, 7), see `Evaluation.boxes`."""
+        boxes, scores, labels = (each.cpu() for each in detect(locations, logits, self._defaults))
+        image = self._validation.tables.images[number]
+        boxes = boxes.double() * torch.tensor([image["width"], image["height"]] * 2)
+        head = torch.full((len(boxes), 1), int(image["id"]), dtype=torch.float64)
+        tail = torch.stack([scores, self._categories[labels]], 1)
+        return torch.cat([head, boxes[:, :2], boxes[:, 2:] - boxes[:, :2], tail], 1)
+
+    @cached_property
+    def _validation(self) -> Split:
+        return Split(self.run.data, self.run.manifest, "val")
+
+    @cached_property
+    def _evaluation(self) -> Evaluation:
+        return Evaluation(self.run.data / "val-truth.json", self.run.device)
+
+    @cached_property
+    def _evaluation_keys(self) -> list[range]:
+        """This rank's share of the evaluation set in batches: over all ranks no image twice, none left out."""
+        share = rank_share(self.sample_counts().evaluation, self.run.rank, self.run.world)
+        return [share[start : start + self._local_batch] for start in range(0, len(share), self._local_batch)]
+
+    @cached_property
+    def _evaluation_batches(self) -> Iterable[Tensor]:
+        return load(
+            EvaluationBatches(self._validation, self.settings.image_size),
+            self._evaluation_keys,
+            workers=self.settings.loader_workers,
+            pin_memory=self.run.device.type == "cuda",
+        )
+
+    def _load_training(self, first_epoch: int) -> Iterable[Batch]:
+        split = Split(self.run.data, self.run.manifest, "train")
+        settings = self.settings
+        return load(
+            TrainingBatches(split, settings.image_size, settings.max_samples, self.run.seed),
+            self._training_keys(split, first_epoch),
+            workers=settings.loader_workers,
+            pin_memory=self.run.device.type == "cuda",
+        )
+
+    def _training_keys(self, split: Split, first_epoch: int) -> Iterator[Key]:
+        """This rank's micro-batches, from the start of `first_epoch` on without end."""
+        images = split.training_images("ssd")
+        for epoch in count(first_epoch):
+            order = images[epoch_order(len(images), self.run.seed, epoch)]
+            for numbers in all_rank_batches(order, self._local_batch, self.run.rank, self.run.world):
+                yield epoch, numbers
+
+
+BENCHMARK = LightDetection

@@ -1,0 +1,100 @@
+"""Prepared KiTS19 -> crops to train on and whole volumes to evaluate, for any number of workers and ranks.
+
+One item of the training set is a whole batch: the sampler says which cases, a worker reads and augments a crop of
+each. A crop depends on the run's seed, the epoch and its place in the epoch alone, so neither workers nor ranks
+change what is trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from octathlon.datasets.kits19.augment import augment, foreground_crop, random_crop
+from octathlon.datasets.kits19.shards import open_shard
+from octathlon.errors import OctathlonError
+
+Batch = tuple[Tensor, Tensor]
+"""Images, float32 of shape (N, 1, D, H, W), and labels, uint8 of shape (N, D, H, W)."""
+Key = tuple[int, Sequence[int], Sequence[int]]
+"""What identifies a batch: the epoch, the places in its order, and the numbers of the cases there."""
+
+
+class Cases:
+    """The cases of one split, by number. Shards are opened at the first read, by the process that reads."""
+
+    def __init__(self, folder: Path, manifest: Mapping[str, Any], split: str) -> None:
+        self.facts: list[dict[str, Any]] = manifest["splits"][split]
+        self._folder = folder
+        self._shards: dict[str, h5py.File] = {}
+
+    def __len__(self) -> int:
+        return len(self.facts)
+
+    def read(self, number: int, place: Any = ...) -> tuple[np.ndarray, np.ndarray]:
+        """Image, float32, and label, uint8, both of shape (D, H, W): the whole, or the `place` that slices give.
+
+        Raises:
+            OctathlonError: if the shard is missing or damaged.
+        """
+        name, shard = self.facts[number]["name"], self.facts[number]["shard"]
+        if shard not in self._shards:
+            self._shards[shard] = open_shard(self._folder, shard)
+        try:
+            case = self._shards[shard][name]
+            return case["image"][place], case["label"][place]
+        except (OSError, KeyError) as error:
+            raise OctathlonError(
+                f"{self._folder}: cannot read {name} from shard {shard} ({error}); prepare kits19 again"
+            ) from error
+
+
+class Crops(Dataset[Batch]):
+    """A data set of training batches.
+
+    Args:
+        size: voxels of a crop's side.
+        oversampling: the part of the crops that aim at a foreground class.
+    """
+
+    def __init__(self, cases: Cases, size: int, oversampling: float, seed: int) -> None:
+        self._cases = cases
+        self._size = size
+        self._oversampling = oversampling
+        self._seed = seed
+
+    def __getitem__(self, key: Key) -> Batch:
+        epoch, places, numbers = key
+        shape = (len(numbers), self._size, self._size, self._size)
+        images, labels = torch.empty(shape), torch.empty(shape, dtype=torch.uint8)
+        for position, (place, number) in enumerate(zip(places, numbers, strict=True)):
+            rng = np.random.default_rng([self._seed, epoch, place])
+            image, label = augment(*self._crop(number, rng), rng)
+            images[position].numpy()[:], labels[position].numpy()[:] = image, label
+        return images.unsqueeze(1), labels
+
+    def _crop(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        facts = self._cases.facts[number]
+        if rng.random() < self._oversampling:
+            corner = foreground_crop(facts["shape"], self._size, facts["boxes"], rng)
+        else:
+            corner = random_crop(facts["shape"], self._size, rng)
+        return self._cases.read(number, tuple(slice(first, first + self._size) for first in corner))
+
+
+class Volumes(Dataset[Batch]):
+    """A data set of whole volumes, as batches of one."""
+
+    def __init__(self, cases: Cases) -> None:
+        self._cases = cases
+
+    def __getitem__(self, number: int) -> Batch:
+        image, label = map(torch.from_numpy, self._cases.read(number))
+        return image[None, None], label[None]

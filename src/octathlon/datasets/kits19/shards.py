@@ -1,0 +1,47 @@
+"""The prepared format: a HDF5 file for a group of cases, in it an image and a label for each.
+
+Both are stored in cubes, so that a crop reads the cubes that it touches and not the volume. Nothing is compressed:
+unpacking would cost more than reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from octathlon.errors import OctathlonError
+from octathlon.receipts import publish
+
+
+def shard_file(name: str) -> str:
+    """The name of a shard's file."""
+    return f"{name}.h5"
+
+
+def write_shard(
+    folder: Path, name: str, cases: Iterable[tuple[str, np.ndarray, np.ndarray]], chunk_size: int
+) -> None:
+    """Write (name, image, label) of each case as they come, one in memory at a time."""
+    with publish(folder / shard_file(name)) as temporary, h5py.File(temporary, "w") as file:
+        for case, *volumes in cases:
+            for kind, volume in zip(("image", "label"), volumes, strict=True):
+                chunks = tuple(min(size, chunk_size) for size in volume.shape)
+                file.create_dataset(f"{case}/{kind}", data=volume, chunks=chunks)
+
+
+def open_shard(folder: Path, name: str) -> h5py.File:
+    """A shard to read from.
+
+    Raises:
+        OctathlonError: if it is missing or damaged.
+    """
+    path = folder / shard_file(name)
+    try:
+        return h5py.File(
+            path, locking=False
+        )  # nobody writes it: publish renames, and some file systems can't lock
+    except OSError as error:
+        raise OctathlonError(f"{path}: cannot open it ({error}); prepare kits19 again") from error

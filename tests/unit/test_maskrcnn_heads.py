@@ -1,0 +1,180 @@
+"""Heads, masks and the coder of boxes against numbers that the reference's own functions gave."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from pycocotools import mask as official
+from test_maskrcnn_proposals import (
+    IMAGE,
+    MAPS,
+    SIZES,
+    TRUTH,
+    grid_anchors,
+    take_the_first,
+    training_proposals,
+)
+from torchvision.ops import MultiScaleRoIAlign
+
+from octathlon.benchmarks.maskrcnn.boxes import inclusive
+from octathlon.benchmarks.maskrcnn.heads import (
+    CODER,
+    box_losses,
+    detect,
+    draw,
+    mask_loss,
+    pool,
+    pyramid_level,
+)
+from octathlon.benchmarks.maskrcnn.masks import mask_targets, paste
+from octathlon.benchmarks.maskrcnn.proposals import CODER as PROPOSAL_CODER
+from octathlon.benchmarks.maskrcnn.proposals import STRIDES
+
+LABELS = torch.tensor([1, 17, 80])
+POLYGONS = [
+    [np.array([[20, 30], [119, 30], [119, 159], [20, 159]])],
+    [np.array([[200, 100], [299, 100], [250, 239]])],
+    [np.array([[5, 5], [24, 5], [24, 30], [5, 30]])],
+]
+
+
+def exclusive(*boxes: tuple[float, ...]) -> torch.Tensor:
+    return torch.tensor(boxes) + torch.tensor([0, 0, 1, 1.0])
+
+
+def wave(*shape: int, amplitude: float, frequency: float) -> torch.Tensor:
+    values = torch.arange(torch.Size(shape).numel(), dtype=torch.float64)
+    return (amplitude * torch.sin(frequency * values)).view(shape).float()
+
+
+def test_boxes_are_encoded_as_in_the_reference() -> None:
+    truth = exclusive((10, 20, 109, 219)).expand(2, 4)
+    deltas = CODER.encode_single(truth, exclusive((0, 10, 99, 209), (30, 40, 89, 119)))
+    assert deltas[0].tolist() == pytest.approx([1, 0.5, 0, 0], abs=1e-5)
+    assert deltas[1].tolist() == pytest.approx([0, 5, 2.554128, 4.581454], abs=1e-5)
+
+
+def test_decoded_sides_are_capped() -> None:
+    boxes = PROPOSAL_CODER.decode_single(torch.tensor([[0, 0, 50, 50.0]]), exclusive((30, 40, 89, 119)))
+    assert inclusive(boxes)[0].tolist() == pytest.approx([-1815, -2420, 1934, 2579], rel=1e-5)
+
+
+def test_larger_boxes_are_pooled_from_coarser_levels() -> None:
+    boxes = torch.tensor([[0, 0, side + 1, side + 1] for side in (110, 111, 222, 223, 446, 447)]).float()
+    assert pyramid_level(boxes, 224).tolist() == [2, 3, 3, 4, 4, 5]
+
+
+def test_pooling_is_torchvisions() -> None:
+    torch.manual_seed(1)
+    maps = [torch.randn(2, 3, *shape) for shape in MAPS[:4]]
+    corner = torch.rand(20, 2) * 150
+    boxes = torch.cat([corner, corner + torch.rand(20, 2) * 150 + 4], 1)
+    theirs = MultiScaleRoIAlign([str(level) for level in range(4)], 7, 2)
+    levels = pyramid_level(boxes, 224)
+    # its own mapper differs in where it adds 1e-6
+    theirs.scales, theirs.map_levels = [1 / stride for stride in STRIDES[:4]], lambda _boxes: levels - 2
+    expected = theirs(
+        {str(level): each for level, each in enumerate(maps)},
+        [inclusive(boxes[:12]), inclusive(boxes[12:])],
+        [IMAGE] * 2,
+    )
+    assert len(levels.unique()) > 1
+    torch.testing.assert_close(pool(maps, [boxes[:12], boxes[12:]], 7, 224), expected)
+
+
+def test_in_half_precision_regions_stay_where_they_are() -> None:
+    torch.manual_seed(1)
+    maps = [torch.randn(1, 3, *shape).bfloat16() for shape in MAPS[:4]]
+    boxes = torch.tensor([[101.3, 57.7, 190.1, 143.9], [33.3, 7.7, 303.1, 241.9]])
+    with torch.autocast("cpu", torch.bfloat16):
+        found = pool(maps, [boxes], 7, 224)
+    torch.testing.assert_close(found.float(), pool([each.float() for each in maps], [boxes], 7, 224))
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    take_the_first(monkeypatch)
+    anchors = [grid_anchors(*each, torch.device("cpu")) for each in zip(STRIDES, SIZES, MAPS, strict=True)]
+    return draw(training_proposals(anchors), TRUTH, LABELS, 512)
+
+
+def test_the_drawn_boxes_are_the_references(drawn) -> None:
+    _, labels, _ = drawn
+    counts = [(labels == label).sum().item() for label in (0, 1, 17, 80)]
+    assert counts == [485, 10, 14, 3]
+
+
+def test_the_losses_are_the_references(drawn) -> None:
+    boxes, labels, index = drawn
+    logits, deltas = (
+        wave(512, 81, amplitude=1, frequency=0.01),
+        wave(512, 324, amplitude=0.2, frequency=0.003),
+    )
+    losses = box_losses(logits, deltas, boxes, labels, TRUTH[index])
+    assert losses["classes"].item() == pytest.approx(4.407429, rel=1e-4)
+    assert losses["boxes"].item() == pytest.approx(0.110421, rel=1e-4)
+    found = labels > 0
+    masks = wave(27, 81, 28, 28, amplitude=1, frequency=0.001)
+    loss = mask_loss(masks, boxes[found], labels[found], [POLYGONS[i] for i in index[found]])
+    assert loss.item() == pytest.approx(0.797388, rel=1e-4)
+
+
+def test_mask_targets_are_filled_as_coco_fills_polygons() -> None:
+    boxes = np.array([[20, 30, 119, 159], [200, 100, 299, 239], [190, 90, 280, 200]], float)
+    targets = mask_targets(boxes, [POLYGONS[0], POLYGONS[1], POLYGONS[1]])
+    assert targets.sum((1, 2)).tolist() == [784, 392, 448]
+    assert targets[1, 0].all()
+    assert targets[1, 14].nonzero()[0].tolist() == list(range(7, 21))
+    assert targets[2, 5].nonzero()[0][0] == 5
+
+
+def test_the_parts_of_an_object_are_united() -> None:
+    halves = [
+        np.array([[0, 0], [10, 0], [10, 27], [0, 27.0]]),
+        np.array([[20, 0], [27, 0], [27, 27], [20, 27.0]]),
+    ]
+    target = mask_targets(np.array([[0, 0, 27, 27.0]]), [halves])[0]
+    assert target[:, 5].all() and target[:, 24].all() and not target[:, 15].any()
+
+
+def test_detections_are_the_references() -> None:
+    boxes = exclusive((10, 10, 59, 59), (12, 12, 61, 61), (100, 80, 199, 199), (250, 200, 309, 249))
+    logits, deltas = torch.zeros(4, 81), torch.zeros(4, 81, 4)
+    for (region, label), value in {
+        (0, 1): 5,
+        (1, 1): 4.5,
+        (2, 3): 6,
+        (2, 4): 5.5,
+        (3, 80): 4,
+        (3, 0): 4,
+    }.items():
+        logits[region, label] = value
+    deltas[2, 3] = torch.tensor([1, -1, 0.5, -0.5])
+    deltas[3, 80] = torch.tensor([5, 5, 1, 1])
+    found, scores, labels = detect(logits, deltas.flatten(1), boxes, IMAGE)
+    expected = [
+        (1, 0.649757, (10, 10, 59, 59)),
+        (3, 0.554831, (104.7415, 73.7098, 214.2585, 181.2903)),
+        (4, 0.336522, (100, 80, 199, 199)),
+        (80, 0.290113, (273.3579, 219.4649, 309, 249)),
+    ]
+    assert labels.tolist() == [label for label, _, _ in expected]
+    assert scores.tolist() == pytest.approx([score for _, score, _ in expected], abs=1e-5)
+    for box, (_, _, corner) in zip(inclusive(found), expected, strict=True):
+        assert box.tolist() == pytest.approx(corner, abs=1e-3)
+
+
+def test_masks_are_pasted_as_in_the_reference() -> None:
+    ramp = (torch.arange(784) / 783).view(1, 28, 28)
+    pixels = official.decode(paste(ramp, torch.tensor([[10, 10, 59, 59.0]]), IMAGE)[0])
+    rows, columns = pixels.nonzero()
+    assert pixels.shape == IMAGE and len(rows) == 1195
+    assert (rows[0], columns[0]) == (34, 35) and (rows[-1], columns[-1]) == (58, 58)
+    full = official.decode(paste(torch.ones(1, 28, 28), torch.tensor([[10.3, 10.7, 59.2, 59.9]]), IMAGE)[0])
+    rows, columns = full.nonzero()
+    assert len(rows) == 2450 and (rows.min(), rows.max(), columns.min()) == (10, 59, 10)
+
+
+def test_nothing_found_pastes_nothing() -> None:
+    assert paste(torch.zeros(0, 28, 28), torch.zeros(0, 4), IMAGE) == []
