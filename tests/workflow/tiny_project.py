@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,12 +66,10 @@ class Project:
         assert old in text
         file.write_text(text.replace(old, new, 1))
 
-    def configure(self, **changes: Any) -> None:
-        """Make the tiny sizes, and further changes, those of config.yaml."""
-        config, tiny = (
-            yaml.safe_load((self.folder / name).read_text()) for name in ("config.yaml", "tiny.yaml")
-        )
-        (self.folder / "config.yaml").write_text(yaml.safe_dump(merge(merge(config, tiny), changes)))
+    def configure(self, changes: Mapping[str, Any]) -> None:
+        """Merge changes into config.yaml."""
+        file = self.folder / "config.yaml"
+        file.write_text(yaml.safe_dump(merge(yaml.safe_load(file.read_text()), changes)))
 
     def append(self, path: str, text: str) -> None:
         """Add text to a file's end."""
