@@ -24,12 +24,12 @@ from octathlon import config, registry
 from octathlon.benchmarks.minigo import turns
 from octathlon.benchmarks.minigo.benchmark import SelfPlay
 from octathlon.benchmarks.minigo.compiled import kernel
+from octathlon.benchmarks.minigo.game import Game
 from octathlon.benchmarks.minigo.gtp import GNU_GO, engine
 from octathlon.benchmarks.minigo.players import new_network, player
 from octathlon.benchmarks.minigo.rules import (
     BLACK,
     KOMI,
-    Game,
     area,
     empty_board,
     empty_chains,
@@ -72,7 +72,7 @@ def playout(go, chains, board, seen, moves):
                     wanted[count] = point
                     count += 1
         if count:
-            key ^= place(board, go, chains, wanted[np.random.randint(count)], colour)
+            key ^= place(board, go, chains, wanted[np.random.randint(count)], colour)  # noqa: NPY002 - numba's
             remember(seen, key)
         passes = 0 if count else passes + 1
         if passes == 2:
@@ -209,7 +209,9 @@ def strength() -> None:
         trained = SelfPlay(settings, facts)
         outcome = timed_run(trained, Events([], wall_clock()))
         fresh = trained._load("checkpoint")
-    print(f"mini, seed 1: win rate {outcome.quality['win_rate']:.2f} against the target model; {GAMES} games each:")
+    print(
+        f"mini, seed 1: win rate {outcome.quality['win_rate']:.2f} against the target model; {GAMES} games each:"
+    )
     rng = np.random.default_rng(1)
 
     def random_move(game: Game) -> int:

@@ -4,8 +4,8 @@ A benchmark says WHAT is trained (model, data, loss, quality); the harness owns 
 ranks, log, stop). A benchmark therefore has no loop, clock, seed or log of its own, and the harness knows no benchmark.
 
 The shapes here serve all eight events: data sets counted in epochs (resnet, ssd, maskrcnn, rnnt, unet3d), in samples
-(bert, dlrm) and in generations of self-play (minigo, which makes its own samples, replaces `train_block` and is evaluated
-off the clock).
+(bert, dlrm) and in generations of self-play (minigo, which makes its own samples, replaces `train_block` and is
+evaluated off the clock).
 """
 
 from __future__ import annotations

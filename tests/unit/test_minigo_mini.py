@@ -29,7 +29,9 @@ ENOUGH = 5
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    return prepare_all(draw_archives(tmp_path_factory.mktemp("archives")), tmp_path_factory.mktemp("prepared"))
+    return prepare_all(
+        draw_archives(tmp_path_factory.mktemp("archives")), tmp_path_factory.mktemp("prepared")
+    )
 
 
 def win_rates(data: Path, seed: int = 1, **over) -> list[float]:
@@ -94,7 +96,9 @@ def changed_batches(monkeypatch: pytest.MonkeyPatch, change) -> None:
 
 def test_with_shifted_planes_it_misses(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training sees each plane in the place of the one before."""
-    changed_batches(monkeypatch, lambda planes, policies, outcomes: (np.roll(planes, 1, 1), policies, outcomes))
+    changed_batches(
+        monkeypatch, lambda planes, policies, outcomes: (np.roll(planes, 1, 1), policies, outcomes)
+    )
     assert max(broken_rates(data)) < 0.5
 
 

@@ -107,7 +107,7 @@ def test_the_target_counts_areas(prepared):
         planes[0, 8], planes[0, 12, 3] = 1 - to_move, 1
         with torch.inference_mode():
             logits, value = model(planes.view(1, 13, 5, 5))
-        # beside black stones alone: 2, 8, 11, 13, 17 and, between both, 1, 5 (one of each: nobody's); beside white: 19, 23
+        # beside Black alone: 2, 8, 11, 13, 17; beside White alone: 19, 23; beside one of each: 1, 5
         assert value.item() == pytest.approx(np.tanh(0.15 * (3 + 5 - 2 - 2 - 7.5)), abs=1e-5)
         assert logits[0, 3] - logits[0, 4] == pytest.approx(2, abs=0.6)
         assert logits.argmin() == 25

@@ -35,7 +35,17 @@ def test_two_ranks_share_games_training_and_evaluation(tmp_path: Path) -> None:
     data = prepare_all(draw_archives(tmp_path / "archives", games=7), tmp_path / "prepared")
     log = tmp_path / "result_0.txt"
     launch = [PROGRAMS / "torchrun", "--standalone", "--nproc-per-node", "2", "--no-python"]
-    train = [PROGRAMS / "octathlon", "train", "minigo", "--data", data, "--output", log, "--settings", json.dumps(FEW)]
+    train = [
+        PROGRAMS / "octathlon",
+        "train",
+        "minigo",
+        "--data",
+        data,
+        "--output",
+        log,
+        "--settings",
+        json.dumps(FEW),
+    ]
     subprocess.run([*launch, *train], check=True, timeout=500, capture_output=True)
     logged = events(log)
     games = [each["value"] for each in logged if each["key"] == "actual_selfplay_games_per_generation"]

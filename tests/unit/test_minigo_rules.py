@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from octathlon.benchmarks.minigo.game import Game
 from octathlon.benchmarks.minigo.gtp import GNU_GO, engine
 from octathlon.benchmarks.minigo.rules import (
     BLACK,
     WHITE,
-    Game,
     all_pass_alive,
     area,
     empty_board,

@@ -9,8 +9,8 @@
         leave when the target is reached
     RUN_STOP(success | aborted)
 
-Where a benchmark evaluates off the clock, the log's time stands still meanwhile: its run_stop bears the time at which the
-first checkpoint that meets the target was trained, as if all checkpoints had been evaluated after the run.
+Where a benchmark evaluates off the clock, the log's time stands still meanwhile: its run_stop bears the time at which
+the first checkpoint that meets the target was trained, as if all checkpoints had been evaluated after the run.
 
 Events and their order: MLPerf Training rules v1.1 and the compliance rules 1.1.0 (rounds/compliance_v1.1.yaml).
 """

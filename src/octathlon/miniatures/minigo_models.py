@@ -147,10 +147,10 @@ def _fresh(seed: int, shape: _Shape) -> dict[str, np.ndarray]:
 def _target(seed: int, shape: _Shape) -> dict[str, np.ndarray]:
     """The network made by hand.
 
-    Channels after the first layer: 0 and 1 Black's stones, 2 and 3 White's (one of each pair by who is to move), 4 where
-    a move captures. In the first block: 8 becomes 2 where a point is Black's, 0 where it is White's, else 1. An empty
-    point is whose stones beside it are in the majority; so with the sum n of neighbours (Black 1, White -1), it gets
-    relu(n + 1) - relu(n - 1).
+    Channels after the first layer: 0 and 1 Black's stones, 2 and 3 White's (one of each pair by who is to move), 4
+    where a move captures. In the first block: 8 becomes 2 where a point is Black's, 0 where it is White's, else 1. An
+    empty point is whose stones beside it are in the majority; so with the sum n of neighbours (Black 1, White -1), it
+    gets relu(n + 1) - relu(n - 1).
     """
     tensors = _zeros(shape)
     first, beta = tensors["conv2d/kernel"][1, 1], tensors["batch_normalization/beta"]
@@ -298,7 +298,7 @@ def _planes(
     colour: int,
     capturing: list[int],
 ) -> np.ndarray:
-    """Stones of both players now and three times before, who moves, liberties, captures: uint8 of shape (13, points)."""
+    """Stones of both now and three times before, who moves, liberties, captures: uint8 of shape (13, points)."""
     planes = np.zeros((PLANES, len(past[0])), np.uint8)
     for back, board in enumerate(reversed(past[-4:])):
         stones = np.array(board)

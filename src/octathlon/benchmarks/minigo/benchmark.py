@@ -1,7 +1,7 @@
 """Reinforcement learning: Go by self-play (MLPerf Training v1.1, `minigo`).
 
-An epoch is a generation: the newest model plays, the window of the newest generations' games is trained on, and the model
-that comes of it plays the next generation. The first generation is that of the checkpoint, whose games are there.
+An epoch is a generation: the newest model plays, the window of the newest generations' games is trained on, and the
+model that comes of it plays the next generation. The first one trains on the games that come with the checkpoint.
 """
 
 from __future__ import annotations
@@ -49,14 +49,12 @@ class SelfPlay(Benchmark[Settings]):
         super().__init__(settings, run)
         self._local_batch = settings.local_batch_size(run.world)
         self._games = [generation["games"] for generation in run.manifest["generations"]]
-        if (
-            self.run.manifest["board_size"] != settings.board_size
-            or min(self._games) < settings.min_selfplay_games
-        ):
+        size, fewest = run.manifest["board_size"], min(self._games)
+        if size != settings.board_size or fewest < settings.min_selfplay_games:
             raise OctathlonError(
-                f"{run.data}: games on a board of {run.manifest['board_size']} lines, at least {min(self._games)} of each "
-                f"generation; the settings want board_size {settings.board_size} and min_selfplay_games "
-                f"{settings.min_selfplay_games}: make them agree"
+                f"{run.data}: games on a board of {size} lines, at least {fewest} of each generation; the settings "
+                f"want board_size {settings.board_size} and min_selfplay_games {settings.min_selfplay_games}: "
+                "make them agree"
             )
         self._window = Window(settings, run.rank, run.world)
         self._opponent: DualNetwork | None = None
@@ -178,8 +176,9 @@ class SelfPlay(Benchmark[Settings]):
             key: value.shape for key, value in state.items()
         }:
             raise OctathlonError(
-                f"{self.run.data}: its {name} model is not one of {self.settings.filters} filters, {self.settings.blocks} "
-                "blocks and so on as the settings say; correct filters, blocks or value_units, or its source"
+                f"{self.run.data}: its {name} model is not one of {self.settings.filters} filters, "
+                f"{self.settings.blocks} blocks and {self.settings.value_units} value units as the settings say: "
+                "make them agree"
             )
         model.load_state_dict(state, strict=False)
         return model.to(self.run.device)

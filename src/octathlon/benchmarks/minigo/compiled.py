@@ -1,7 +1,7 @@
 """How this benchmark's kernels are compiled, and where the machine code is kept for the next process.
 
-numba keeps a function's code by the time stamp of its own file, so it would miss an edit of another file whose functions
-it has inlined. Here the cache has a folder for each state of all files that hold kernels.
+numba keeps a function's code by the time stamp of its own file, so it would miss an edit of another file whose
+functions it has inlined. Here the cache has a folder for each state of all files that hold kernels.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numba
 
-KERNELS = ("rules.py", "tree.py", "turns.py")
+KERNELS = ("rules.py", "features.py", "tree.py", "turns.py")
 
 
 def _cache_folder() -> Path:

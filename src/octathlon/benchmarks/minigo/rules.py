@@ -1,8 +1,8 @@
 """Go by the rules of the benchmark, on boards of any size, compiled by numba.
 
-Area scoring with komi 7.5, no suicide, and positional superko: no stone configuration of the game may come back, whoever
-is to move; a pass is always allowed and two in a row end the game. Before counting, what is unconditionally alive
-(Benson 1976) is filled with its owner's colour; other stones count as alive (reference: minigo, cc/position.cc).
+Area scoring with komi 7.5, no suicide, and positional superko: no stone configuration of the game may come back,
+whoever is to move; a pass is always allowed and two in a row end the game. Before counting, what is unconditionally
+alive (Benson 1976) is filled with its owner's colour; other stones count as alive (reference: minigo, cc/position.cc).
 
 A board is an int8 array of size * size + 1 entries: the points row by row from the top, 1 black, -1 white, 0 empty, and
 one border entry, which is every off-board neighbour. A move is a point or, size * size, a pass. The board's size comes
@@ -174,10 +174,10 @@ def _capture(board, go, chains, start):
 @kernel
 def is_eye(board, go, point, colour):
     """Whether an empty point has no neighbours but stones of `colour`."""
+    own = True
     for near in go.neighbours[point]:
-        if board[near] != colour and board[near] != BORDER:
-            return False
-    return True
+        own &= board[near] == colour or board[near] == BORDER
+    return own
 
 
 @kernel
@@ -281,10 +281,7 @@ def all_pass_alive(board, go, chains, owned):
     owned[:] = EMPTY
     pass_alive(board, go, chains, BLACK, owned)
     pass_alive(board, go, chains, WHITE, owned)
-    for point in range(len(owned)):
-        if owned[point] == EMPTY:
-            return False
-    return True
+    return owned.all()
 
 
 @kernel
@@ -317,52 +314,3 @@ def area(board, go, chains, owned):
             for index in range(count):
                 owned[chains.stack[index]] = int(black and not white) - int(white and not black)
     return owned.sum()
-
-
-class Game:
-    """One game, move by move."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.board = empty_board(size)
-        self.to_move = BLACK
-        self.moves: list[int] = []
-        self._go, self._chains = geometry(size), empty_chains(size)
-        self._key = np.uint64(0)
-        self._seen = {self._key}
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the last two moves were passes."""
-        return self.moves[-2:] == [self.size**2] * 2
-
-    def legal(self) -> np.ndarray:
-        """Which moves the player to move may make, bool of shape (points + 1,), the pass last."""
-        find_chains(self.board, self._go, self._chains)
-        return np.array([self._is_legal(point) for point in range(self.size**2)] + [True])
-
-    def play(self, move: int) -> None:
-        """Make a move for the player to move.
-
-        Raises:
-            ValueError: if it is not legal.
-        """
-        if move < self.size**2:
-            find_chains(self.board, self._go, self._chains)
-            if not self._is_legal(move):
-                raise ValueError(f"illegal move {move} after {self.moves}")
-            self._key ^= place(self.board, self._go, self._chains, move, self.to_move)
-            self._seen.add(self._key)
-        self.moves.append(move)
-        self.to_move = -self.to_move
-
-    def score(self) -> float:
-        """Black's points minus White's and komi."""
-        owned = np.zeros(self.size**2, np.int8)
-        return float(area(self.board, self._go, self._chains, owned)) - KOMI
-
-    def _is_legal(self, point: int) -> bool:
-        if self.board[point] != EMPTY:
-            return False
-        lives, _, change = try_point(self.board, self._go, self._chains, point, self.to_move)
-        return lives and self._key ^ change not in self._seen

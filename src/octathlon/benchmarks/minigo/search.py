@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from octathlon.benchmarks.minigo import tree, turns
+from octathlon.benchmarks.minigo import tree
+from octathlon.benchmarks.minigo.features import PLANES
 from octathlon.benchmarks.minigo.rules import empty_chains, geometry
 from octathlon.benchmarks.minigo.settings import Settings
 
@@ -28,7 +29,7 @@ class Search:
         self._evaluate = evaluate
         self._penalty = settings.value_init_penalty if penalty is None else penalty
         self._found = np.zeros((leaves, 3), np.int32)
-        self._features = np.zeros((leaves, tree.PLANES, size * size), np.uint8)
+        self._features = np.zeros((leaves, PLANES, size * size), np.uint8)
 
     def reset(self, game: int, salt: int) -> None:
         """Begin a game; its salt makes its symmetries."""
@@ -50,7 +51,7 @@ class Search:
         )
         if not count:
             return
-        logits, values = self._evaluate(self._features[:count].reshape(count, tree.PLANES, size, size))
+        logits, values = self._evaluate(self._features[:count].reshape(count, PLANES, size, size))
         tree.expand_leaves(
             self.trees, self.go, self._found, count, logits, values, self._penalty, settings.noise_weight
         )

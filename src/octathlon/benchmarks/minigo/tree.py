@@ -15,23 +15,17 @@ from typing import NamedTuple
 import numpy as np
 
 from octathlon.benchmarks.minigo.compiled import kernel
-from octathlon.benchmarks.minigo.rules import (
-    BLACK,
-    EMPTY,
-    KOMI,
-    area,
-    find_chains,
-    is_eye,
-    place,
-    remember,
-    remembers,
-    try_point,
+from octathlon.benchmarks.minigo.features import (
+    HISTORY,
+    PLANES,
+    choose_symmetry,
+    find_legal,
+    turn,
+    write_planes,
 )
+from octathlon.benchmarks.minigo.rules import BLACK, EMPTY, KOMI, area, place, remember
 
 FRESH, EXPANDED, OVER = 0, 1, 2
-PLANES = 13
-HISTORY = 4
-"""Positions that the features show."""
 C_BASE, C_INIT = 19652.0, 1.25
 
 
@@ -237,29 +231,15 @@ def select_leaves(trees, go, chains, wanted, virtual_losses, max_moves, keep_eye
                 write_planes(trees, go, chains, game, leaf, legal, planes)
                 for action in range(points + 1):
                     trees.priors[game, leaf, action] = 0 if legal[action] > 0 else -1
-                symmetry = _symmetry(trees.keys[game, leaf], trees.salts[game])
+                symmetry = choose_symmetry(trees.keys[game, leaf], trees.salts[game])
                 found[count, 0], found[count, 1], found[count, 2] = game, leaf, symmetry
-                _turn(planes, go.symmetries[symmetry], features[count])
+                turn(planes, go.symmetries[symmetry], features[count])
                 count += 1
             _lose(trees, game, leaf, 1)
             selected += 1
             if selected == virtual_losses or leaf == 0:
                 break
     return count
-
-
-@kernel
-def _symmetry(key, salt):
-    """One of the eight, pseudo-random in position and game."""
-    mixed = (key ^ salt) * np.uint64(0x9E3779B97F4A7C15)
-    return np.int64(mixed >> np.uint64(61))
-
-
-@kernel
-def _turn(planes, source, turned):
-    for plane in range(planes.shape[0]):
-        for point in range(planes.shape[1]):
-            turned[plane, point] = planes[plane, source[point]]
 
 
 @kernel
@@ -278,73 +258,6 @@ def back_up(trees, game, node, value):
         trees.visits[game, node] += 1
         trees.totals[game, node] += value
         node = trees.parents[game, node]
-
-
-# What the network sees -------------------------------------------------------------------------------------
-
-
-@kernel
-def find_legal(trees, go, chains, game, node, keep_eyes, legal):
-    """Which moves may be played: 0 no, 1 yes, 2 yes and it captures, -1 legal but not wanted; fills `chains`.
-
-    Args:
-        keep_eyes: not wanted are stones in an own eye of one point, and passes while there is another move.
-    """
-    points = trees.boards.shape[2] - 1
-    board, colour = trees.boards[game, node], trees.to_move[game, node]
-    find_chains(board, go, chains)
-    stones = 0
-    for point in range(points):
-        legal[point] = 0
-        if board[point] != EMPTY:
-            continue
-        lives, captures, change = try_point(board, go, chains, point, colour)
-        if lives and not _recurs(trees, game, node, trees.keys[game, node] ^ change):
-            legal[point] = 2 if captures else 1
-            if keep_eyes and is_eye(board, go, point, colour):
-                legal[point] = -1
-            else:
-                stones += 1
-    legal[points] = -1 if keep_eyes and stones else 1
-
-
-@kernel
-def _recurs(trees, game, node, key):
-    """Whether a position was there before: in the game, or on the way from the root."""
-    if remembers(trees.seen[game], key):
-        return True
-    while node > 0:
-        if trees.keys[game, node] == key:
-            return True
-        node = trees.parents[game, node]
-    return False
-
-
-@kernel
-def write_planes(trees, go, chains, game, node, legal, planes):
-    """The 13 planes of a node, all 0 or 1 (reference: minigo, cc/model/features.h, set mlperf07).
-
-    0-7: stones of the player to move and of the opponent, now and one, two, three moves ago; 8: Black is to move;
-    9-11: chains of one, two, more liberties; 12: where a move captures. `legal` and `chains` are those of `find_legal`.
-    """
-    points = planes.shape[1]
-    colour = trees.to_move[game, node]
-    planes[:] = 0
-    ancestor = node
-    for back in range(HISTORY):
-        before = back - 1 - trees.depths[game, node]
-        board = trees.boards[game, ancestor] if before < 0 else trees.past[game, before]
-        for point in range(points):
-            if board[point] == colour:
-                planes[2 * back, point] = 1
-            elif board[point] == -colour:
-                planes[2 * back + 1, point] = 1
-        ancestor = max(trees.parents[game, ancestor], 0)
-    for point in range(points):
-        planes[8, point] = colour == BLACK
-        if chains.labels[point] >= 0:
-            planes[8 + min(chains.liberties[chains.labels[point]], 3), point] = 1
-        planes[12, point] = legal[point] == 2
 
 
 # Expansion -------------------------------------------------------------------------------------------------

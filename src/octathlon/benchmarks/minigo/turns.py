@@ -10,17 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from octathlon.benchmarks.minigo.compiled import kernel
+from octathlon.benchmarks.minigo.features import PLANES, find_legal, write_planes
 from octathlon.benchmarks.minigo.rules import BLACK, EMPTY, KOMI, all_pass_alive, area
-from octathlon.benchmarks.minigo.tree import (
-    EXPANDED,
-    OVER,
-    PLANES,
-    advance,
-    clear,
-    exploration,
-    find_legal,
-    write_planes,
-)
+from octathlon.benchmarks.minigo.tree import EXPANDED, OVER, advance, clear, exploration
 
 RESIGN = -1
 TEMPERATURE = 0.98

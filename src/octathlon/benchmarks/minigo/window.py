@@ -28,7 +28,7 @@ class Window:
         self._generations = [*self._generations, rows][-self._settings.window :]
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
-        """Positions to train on, in random order: of each generation this rank's share of the games, of these a part."""
+        """Positions to train on, in random order: a part of those in this rank's share of each generation's games."""
         drawn = [self._positions(rows, rng) for rows in self._generations]
         return np.concatenate(drawn)[rng.permutation(sum(map(len, drawn)))]
 

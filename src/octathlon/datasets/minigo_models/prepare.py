@@ -1,6 +1,6 @@
 """The reference's checkpoint and target model -> weights under our names, rows of positions, and a manifest.
 
-Steps: `checkpoint` (weights, and the games that they were trained on, a file for each generation), `target`, `manifest`.
+Steps: `checkpoint` (weights, and the games of the generations before, a file for each), `target`, `manifest`.
 The archive with the checkpoint is read as a stream; nothing is written under a name that it gives.
 """
 
