@@ -191,7 +191,10 @@ def test_run_stop_is_dated_back_to_the_first_checkpoint_that_passes():
     assert outcome.reached and len(evaluations) == len(of(on_the_clock, "eval_accuracy")) > 1
     trained = of(events, "block_stop")[-1]["time_ms"]
     assert trained <= evaluations[-1]["time_ms"] <= of(events, "run_stop")[0]["time_ms"] <= trained + 5000
-    assert outcome.seconds == (of(events, "run_stop")[0]["time_ms"] - of(events, "run_start")[0]["time_ms"]) / 1000
+    assert (
+        outcome.seconds
+        == (of(events, "run_stop")[0]["time_ms"] - of(events, "run_start")[0]["time_ms"]) / 1000
+    )
     assert outcome.seconds < 1000
 
 
