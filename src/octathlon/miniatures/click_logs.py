@@ -10,12 +10,13 @@ which some are equal in different columns, and a last day of which one half is n
 from __future__ import annotations
 
 import gzip
-import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+
+from octathlon.miniatures.files import replacing
 
 DAYS = 24
 INTEGERS = 13
@@ -65,12 +66,8 @@ def draw(archive: str, folder: Path, *, seed: int, rows_per_day: int, last_day_r
     day = archives().index(archive)
     rows = _day(seed, day, last_day_rows if day == DAYS - 1 else rows_per_day)
     content = gzip.compress(_text(seed, rows), compresslevel=1, mtime=0)
-    temporary = folder / f".{archive}.{os.getpid()}.tmp"
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(folder / archive)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(folder / archive) as file:
+        file.write(content)
 
 
 def ceiling(*, seed: int, last_day_rows: int, **_sizes: int) -> float:

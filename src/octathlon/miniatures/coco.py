@@ -11,8 +11,6 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +19,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from octathlon.miniatures import coco_backbones
+from octathlon.miniatures.files import replacing
 
 TRAIN, VAL, ANNOTATIONS = "train2017.zip", "val2017.zip", "annotations_trainval2017.zip"
 
@@ -44,7 +43,7 @@ def archives(**_sizes: int) -> list[str]:
 def draw(archive: str, folder: Path, *, seed: int, train_images: int, val_images: int) -> None:
     """Write `folder/archive`: the same bytes for the same seed and sizes, whatever else was drawn."""
     counts = {"train": train_images, "val": val_images}
-    with _replacing(folder / archive) as file:
+    with replacing(folder / archive) as file:
         if archive in coco_backbones.WRITERS:
             coco_backbones.WRITERS[archive](file, seed, labelled_crops)
         elif archive == ANNOTATIONS:
@@ -338,15 +337,3 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes, method: int = zipf
     member = zipfile.ZipInfo(name)  # of 1980
     member.compress_type = method
     archive.writestr(member, content)
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that becomes `path` when the block ends well, and vanishes when it doesn't."""
-    temporary = path.with_name(f".{path.name}.tmp")  # what a killed process left is written over
-    try:
-        with temporary.open("wb") as file:
-            yield file
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -11,13 +11,14 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
+
+from octathlon.miniatures.files import add_member, replacing
 
 TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"
 
@@ -62,7 +63,7 @@ def draw(archive: str, folder: Path, *, seed: int, train_per_class: int, val_per
         DEVKIT: lambda file: _write_devkit(file, seed, labels, train_per_class),
     }
     write = writers[archive]
-    with _replacing(folder / archive) as file:
+    with replacing(folder / archive) as file:
         write(file)
 
 
@@ -75,15 +76,15 @@ def _write_train(file: BinaryIO, seed: int, per_class: int) -> None:
             with tarfile.open(fileobj=inner, mode="w:") as pictures:
                 for position, number in enumerate(numbers):
                     encode = ODD_FILES.get((label, position), _jpeg)
-                    _add(pictures, f"{wnid}_{number}.JPEG", encode(_picture(rng, label)))
-            _add(tar, f"{wnid}.tar", inner.getvalue())
+                    add_member(pictures, f"{wnid}_{number}.JPEG", encode(_picture(rng, label)))
+            add_member(tar, f"{wnid}.tar", inner.getvalue())
 
 
 def _write_val(file: BinaryIO, seed: int, labels: np.ndarray) -> None:
     rng = np.random.default_rng([seed, 2])
     with tarfile.open(fileobj=file, mode="w:") as tar:
         for number, label in enumerate(labels, start=1):
-            _add(tar, f"ILSVRC2012_val_{number:08d}.JPEG", _jpeg(_picture(rng, label)))
+            add_member(tar, f"ILSVRC2012_val_{number:08d}.JPEG", _jpeg(_picture(rng, label)))
 
 
 def _write_devkit(file: BinaryIO, seed: int, labels: np.ndarray, train_per_class: int) -> None:
@@ -99,7 +100,7 @@ def _write_devkit(file: BinaryIO, seed: int, labels: np.ndarray, train_per_class
         tarfile.open(fileobj=packed, mode="w:") as tar,
     ):
         for name, content in files.items():
-            _add(tar, f"ILSVRC2012_devkit_t12/{name}", content)
+            add_member(tar, f"ILSVRC2012_devkit_t12/{name}", content)
 
 
 def _val_labels(seed: int, per_class: int) -> np.ndarray:
@@ -198,24 +199,3 @@ ODD_FILES: dict[tuple[int, int], Callable[[np.ndarray], bytes]] = {
     (5, 0): lambda pixels: _jpeg(pixels, "CMYK"),
     (8, 2): lambda pixels: _jpeg(pixels, "L"),
 }
-
-
-# Files -------------------------------------------------------------------------------------------------
-
-
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    member = tarfile.TarInfo(name)  # mtime 0, no user
-    member.size = len(content)
-    tar.addfile(member, io.BytesIO(content))
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that becomes `path` when the block ends well, and vanishes when it doesn't."""
-    temporary = path.with_name(f".{path.name}.tmp")  # what a killed process left is written over
-    try:
-        with temporary.open("wb") as file:
-            yield file
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

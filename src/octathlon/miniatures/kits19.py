@@ -19,6 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from octathlon.miniatures.files import replacing
+
 EVALUATED = (0, 3, 5, 6, 12, 24, 34, 41)
 """The first of upstream's validation cases."""
 WIDE_LABEL, NO_TUMOUR, THIN, FLOATS = 2, 4, 7, 9
@@ -56,10 +58,8 @@ def draw(archive: str, folder: Path, *, seed: int, cases: int) -> None:
     else:
         number = int(path.parent.name.removeprefix("case_"))
         content = _image(seed, number) if path.name == "imaging.nii.gz" else _label(seed, number)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    with replacing(path) as file:
+        file.write(content)
 
 
 def _path(number: int, kind: str) -> str:

@@ -11,13 +11,12 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
+
+from octathlon.miniatures.files import add_member, replacing
 
 PARTS = ("train-clean-100", "train-clean-360", "train-other-500", "dev-clean")
 LONG_WORDS = 60
@@ -107,14 +106,14 @@ def draw(
     people, each = (dev_speakers, dev_utterances) if part == "dev-clean" else (speakers, utterances)
     number = PARTS.index(part)
     with (
-        _replacing(folder / archive) as file,
+        replacing(folder / archive) as file,
         gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=1, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w:") as tar,
     ):
-        _add(
+        add_member(
             tar, "LibriSpeech/README.TXT", b"A miniature of LibriSpeech: synthetic voices that read digits.\n"
         )
-        _add(tar, "LibriSpeech/SPEAKERS.TXT", _speakers(part, number, people))
+        add_member(tar, "LibriSpeech/SPEAKERS.TXT", _speakers(part, number, people))
         for person in range(people):
             rng = np.random.default_rng([seed, number, person])
             voice = _voice(rng, female=person % 2 == 0, noisy="other" in part)
@@ -145,11 +144,11 @@ def _add_chapter(
     texts = [" ".join(rng.choice(list(WORDS), count)) for count in counts]
     transcript = "".join(f"{chapter}-{number:04d} {text}\n" for number, text in enumerate(texts)).encode()
     if speaker % 2:
-        _add(tar, f"{folder}/{chapter}.trans.txt", transcript)
+        add_member(tar, f"{folder}/{chapter}.trans.txt", transcript)
     for number, text in enumerate(texts):
-        _add(tar, f"{folder}/{chapter}-{number:04d}.flac", _flac(_speak(text, voice, rng)))
+        add_member(tar, f"{folder}/{chapter}-{number:04d}.flac", _flac(_speak(text, voice, rng)))
     if not speaker % 2:
-        _add(tar, f"{folder}/{chapter}.trans.txt", transcript)
+        add_member(tar, f"{folder}/{chapter}.trans.txt", transcript)
 
 
 # Voices ------------------------------------------------------------------------------------------------
@@ -274,21 +273,3 @@ def _flac(sound: np.ndarray) -> bytes:
     samples = np.clip(np.rint(sound * 32767), -32768, 32767).astype(np.int16)
     soundfile.write(buffer, samples, RATE, format="FLAC", subtype="PCM_16")
     return buffer.getvalue()
-
-
-def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
-    member = tarfile.TarInfo(name)  # mtime 0, no user
-    member.size = len(content)
-    tar.addfile(member, io.BytesIO(content))
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that becomes `path` when the block ends well, and vanishes when it doesn't."""
-    temporary = path.with_name(f".{path.name}.tmp")  # what a killed process left is written over
-    try:
-        with temporary.open("wb") as file:
-            yield file
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -20,6 +20,7 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
+from octathlon.miniatures.files import replacing
 from octathlon.miniatures.tensor_bundle import data_file, index_file
 
 DUMP = "enwiki-20200101-pages-articles-multistream.xml.bz2"
@@ -90,9 +91,8 @@ def draw(
         DATA: lambda: data_file(_checkpoint(seed, layers, hidden, inner)),
     }
     content = writers[archive]()
-    temporary = folder / f".{archive}.tmp"
-    temporary.write_bytes(content)
-    temporary.replace(folder / archive)
+    with replacing(folder / archive) as file:
+        file.write(content)
 
 
 # The world ---------------------------------------------------------------------------------------------
