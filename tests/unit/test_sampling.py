@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octathlon.nn.sampling import epoch_order, rank_batches, rank_share
+from octathlon.nn.sampling import epoch_order, rank_batches, rank_share, share_batches
 
 
 @given(samples=st.integers(0, 500), seed=st.integers(0, 1 << 31), epoch=st.integers(1, 100))
@@ -37,3 +37,11 @@ def test_shares_are_a_partition(samples: int, world: int) -> None:
     shares = [rank_share(samples, rank, world) for rank in range(world)]
     assert [number for share in shares for number in share] == list(range(samples))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@given(samples=st.integers(0, 500), batch=st.integers(1, 40), world=st.integers(1, 16))
+def test_a_share_in_batches_is_the_share(samples: int, batch: int, world: int) -> None:
+    for rank in range(world):
+        batches = share_batches(samples, batch, rank, world)
+        assert [number for each in batches for number in each] == list(rank_share(samples, rank, world))
+        assert all(len(each) == batch for each in batches[:-1]) and all(batches)

@@ -39,6 +39,12 @@ def rank_share(samples: int, rank: int, world: int) -> range:
     return range(samples * rank // world, samples * (rank + 1) // world)
 
 
+def share_batches(samples: int, batch: int, rank: int, world: int) -> list[range]:
+    """`rank_share` in runs of `batch`, the last one shorter: over all ranks no sample twice, none left out."""
+    share = rank_share(samples, rank, world)
+    return [share[start : start + batch] for start in range(0, len(share), batch)]
+
+
 def balanced_share(costs: Sequence[float], rank: int, world: int) -> list[int]:
     """This rank's part of range(len(costs)): none twice, none left out, the sums of costs about alike.
 

@@ -28,7 +28,7 @@ from octathlon.contracts import Benchmark, Progress, Run, SampleCounts, Schedule
 from octathlon.datasets.coco.loader import Split, backbone
 from octathlon.nn.coco_evaluation import Evaluation
 from octathlon.nn.loading import load
-from octathlon.nn.sampling import epoch_order, rank_share
+from octathlon.nn.sampling import epoch_order, share_batches
 
 
 class HeavyDetection(Benchmark[Settings]):
@@ -133,9 +133,8 @@ class HeavyDetection(Benchmark[Settings]):
 
     @cached_property
     def _evaluation_keys(self) -> list[range]:
-        """This rank's share of the evaluation set in batches: over all ranks no image twice, none left out."""
-        share = rank_share(self.sample_counts().evaluation, self.run.rank, self.run.world)
-        return [share[start : start + self._local_batch] for start in range(0, len(share), self._local_batch)]
+        run = self.run
+        return share_batches(self.sample_counts().evaluation, self._local_batch, run.rank, run.world)
 
     @cached_property
     def _evaluation_batches(self) -> Iterable[Images]:

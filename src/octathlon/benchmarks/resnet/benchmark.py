@@ -27,7 +27,7 @@ from octathlon.datasets.imagenet.loader import (
 from octathlon.errors import OctathlonError
 from octathlon.nn.lars import LARS, SGD
 from octathlon.nn.loading import load
-from octathlon.nn.sampling import epoch_order, rank_batches, rank_share
+from octathlon.nn.sampling import epoch_order, rank_batches, share_batches
 from octathlon.nn.schedules import StepSchedule, warmup_polynomial
 from octathlon.nn.world import all_sum, average_batch_norm
 
@@ -142,10 +142,8 @@ class ImageClassification(Benchmark[Settings]):
                 yield epoch, numbers
 
     def _load_evaluation(self) -> Iterable[Batch]:
-        """This rank's share of the evaluation set: over all ranks no image twice, none left out."""
-        share = rank_share(self.sample_counts().evaluation, self.run.rank, self.run.world)
-        starts = range(0, len(share), self._local_batch)
-        keys = [(0, share[start : start + self._local_batch]) for start in starts]
+        run, samples = self.run, self.sample_counts().evaluation
+        keys = [(0, batch) for batch in share_batches(samples, self._local_batch, run.rank, run.world)]
         transform = CentralCrop(self.settings.image_size, self.settings.eval_short_side)
         return self._load("eval", transform, keys)
 

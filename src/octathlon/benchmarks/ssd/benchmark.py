@@ -22,7 +22,7 @@ from octathlon.contracts import Benchmark, Run, SampleCounts, Schedule
 from octathlon.datasets.coco.loader import Split, backbone
 from octathlon.nn.coco_evaluation import Evaluation
 from octathlon.nn.loading import load
-from octathlon.nn.sampling import all_rank_batches, epoch_order, rank_share
+from octathlon.nn.sampling import all_rank_batches, epoch_order, share_batches
 from octathlon.nn.world import average_batch_norm
 
 MEAN_RGB, STD_RGB = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -139,9 +139,8 @@ class LightDetection(Benchmark[Settings]):
 
     @cached_property
     def _evaluation_keys(self) -> list[range]:
-        """This rank's share of the evaluation set in batches: over all ranks no image twice, none left out."""
-        share = rank_share(self.sample_counts().evaluation, self.run.rank, self.run.world)
-        return [share[start : start + self._local_batch] for start in range(0, len(share), self._local_batch)]
+        run = self.run
+        return share_batches(self.sample_counts().evaluation, self._local_batch, run.rank, run.world)
 
     @cached_property
     def _evaluation_batches(self) -> Iterable[Tensor]:
