@@ -55,6 +55,7 @@ def run(benchmark_class: type[Benchmark], settings: BenchmarkSettings, session: 
     with _outputs(session, rank) as outputs, joined(rank, device):
         events = Events(outputs, wall_clock())
         _introduce(settings, session, events)
+        _clear_caches(session, rank, events)
         facts = Run(
             seed=session.seed,
             device=device,
@@ -76,11 +77,15 @@ def _outputs(session: Session, rank: Rank) -> Iterator[list[TextIO]]:
 
 
 def _introduce(settings: BenchmarkSettings, session: Session, events: Events) -> None:
-    """Say who runs what, and clear the caches of the machine's part in it."""
+    """Say who runs what."""
     events.point("submission_benchmark", session.benchmark)
     events.point("submission_org", session.submitter)
     events.point("submission_division", settings.division)
     events.point("submission_status", session.status)
     events.point("submission_platform", session.platform)
-    cached = clear_caches(session.data) if session.data else 0
+
+
+def _clear_caches(session: Session, rank: Rank, events: Events) -> None:
+    """Once on each node; the log says what the first one still had cached."""
+    cached = clear_caches(session.data) if session.data and rank.local == 0 else 0
     events.point("cache_clear", cached == 0, bytes_still_cached=cached)
