@@ -79,13 +79,14 @@ def steps(dataset, kind):
     return registry.preparer(dataset).steps(settings)[kind] if settings else []
 
 
+def receipt(dataset, step):
+    """The receipt of a preparation job."""
+    return prepared(dataset, "receipts", f"{step}.json")
+
+
 def receipts(dataset, *kinds):
     """The receipts of all preparation jobs of some kinds."""
-    return [
-        prepared(dataset, "receipts", f"{step}.json")
-        for kind in kinds
-        for step in steps(dataset, kind)
-    ]
+    return [receipt(dataset, step) for kind in kinds for step in steps(dataset, kind)]
 
 
 def needs(dataset):
@@ -95,10 +96,8 @@ def needs(dataset):
         names, before = registry.preparer(dataset).needs(
             wildcards.step, CONFIG.datasets[dataset]
         )
-        steps_before = [
-            prepared(dataset, "receipts", f"{step}.json") for step in before
-        ]
-        return [archive(dataset, name) for name in names] + steps_before
+        archives = [archive(dataset, name) for name in names]
+        return archives + [receipt(dataset, step) for step in before]
 
     return of_step
 
@@ -107,6 +106,7 @@ def prepare_options(dataset):
     """What `octathlon prepare` is told beside the step: where from, where to, how."""
     settings = CONFIG.datasets.get(dataset)
     options = {
+        "scale": KEYS.scale,
         "archives": archive_folder(dataset),
         "out": prepared(dataset),
         "settings": json.dumps(
@@ -121,11 +121,9 @@ def source(wildcards):
     settings = CONFIG.datasets[wildcards.dataset]
     if settings.source == "miniature":
         sizes = json.dumps(settings.miniature, sort_keys=True)
-        return {
-            "command": "miniature",
-            "options": ["--seed", str(KEYS.seed), "--settings", sizes],
-        }
-    return {"command": "fetch", "options": ["--source", settings.source]}
+        options = {"scale": KEYS.scale, "seed": KEYS.seed, "settings": sizes}
+        return {"command": "miniature", "options": as_options(options)}
+    return {"command": "fetch", "options": as_options({"source": settings.source})}
 
 
 def archive_identity(wildcards):
@@ -151,6 +149,7 @@ def train_options(wildcards):
     dataset = registry.dataset_of(wildcards.benchmark)
     system = KEYS.systems[wildcards.system]
     options = {
+        "scale": KEYS.scale,
         "seed": KEYS.seed + int(wildcards.n),
         "settings": json.dumps(
             CONFIG.benchmarks[wildcards.benchmark].training(), sort_keys=True
