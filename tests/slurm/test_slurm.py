@@ -84,9 +84,9 @@ def cluster(tmp_path):
         subprocess.run(["srun", "--nodes=2", "--ntasks=2", "true"], check=True, timeout=60)
         yield
     finally:
-        for pid in [*tmp_path.glob("*.pid"), munge / "munged.pid"]:
-            subprocess.run(["kill", pid.read_text().strip()], check=False)
         CONF.unlink()
+        for pid in [*tmp_path.glob("*.pid"), *munge.glob("*.pid")]:
+            subprocess.run(["kill", pid.read_text().strip()], check=False)
 
 
 def test_jobs_run_on_one_node_and_across_two(cluster, tmp_path):
