@@ -89,7 +89,7 @@ def prepare(
 
 @octathlon.command()
 @click.argument("benchmark")
-@click.option("--data", type=FOLDER, help="The prepared data set (for minigo: none).")
+@click.option("--data", type=FOLDER, help="The prepared data set.")
 @click.option("--output", type=FILE, required=True, help="The log, e.g. result_0.txt.")
 @click.option("--seed", type=int, default=1, show_default=True)
 @SCALE

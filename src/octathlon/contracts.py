@@ -4,8 +4,8 @@ A benchmark says WHAT is trained (model, data, loss, quality); the harness owns 
 ranks, log, stop). A benchmark therefore has no loop, clock, seed or log of its own, and the harness knows no benchmark.
 
 The shapes here serve all eight events: data sets counted in epochs (resnet, ssd, maskrcnn, rnnt, unet3d), in samples
-(bert, dlrm) and in generations of self-play (minigo, which has no data set: its `dataset` is None and it replaces
-`train_block`).
+(bert, dlrm) and in generations of self-play (minigo, which makes its own samples, replaces `train_block` and is
+evaluated off the clock).
 """
 
 from __future__ import annotations
@@ -103,6 +103,8 @@ class Run:
     data: Path | None = None
     """The prepared data set's folder: not to be opened before `run_start` (only the manifest is)."""
     manifest: Mapping[str, Any] | None = None
+    log: Path | None = None
+    """Where the log will be. What a benchmark leaves beside it has the log's name and another suffix."""
 
 
 class Schedule(Protocol):
@@ -146,6 +148,8 @@ class Benchmark(ABC, Generic[Settings]):
     `settings.local_batch_size(run.world)` samples of it.
     """
 
+    evaluates_off_the_clock: ClassVar[bool] = False
+    """Whether the rules time only the training of the checkpoint that meets the target, as minigo's do."""
     logs_trained_samples: ClassVar[bool] = False
     """True where `train_samples` is what a run trained on, logged at its end, instead of the data set's size."""
 

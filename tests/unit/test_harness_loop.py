@@ -165,6 +165,49 @@ def test_a_benchmark_may_make_its_own_data():
     assert len(games) == len(of(events, "eval_accuracy"))
 
 
+class SlowlyEvaluated(Toy):
+    """As minigo: a checkpoint is evaluated off the clock."""
+
+    evaluates_off_the_clock = True
+
+    def evaluate(self, model):
+        for _ in range(1000):
+            self.clock()
+        return super().evaluate(model)
+
+
+def run_slowly_evaluated(**changes):
+    """A run whose evaluations take a thousand seconds each."""
+    output, benchmark = io.StringIO(), toy(SlowlyEvaluated, **changes)
+    benchmark.clock = count(1_000_000).__next__
+    outcome = timed_run(benchmark, Events([output], benchmark.clock))
+    return outcome, [json.loads(line.removeprefix(":::MLLOG ")) for line in output.getvalue().splitlines()]
+
+
+def test_run_stop_is_dated_back_to_the_first_checkpoint_that_passes():
+    outcome, events = run_slowly_evaluated()
+    _, on_the_clock = run(toy())
+    evaluations = of(events, "eval_accuracy")
+    assert outcome.reached and len(evaluations) == len(of(on_the_clock, "eval_accuracy")) > 1
+    trained = of(events, "block_stop")[-1]["time_ms"]
+    assert trained <= evaluations[-1]["time_ms"] <= of(events, "run_stop")[0]["time_ms"] <= trained + 5000
+    assert (
+        outcome.seconds
+        == (of(events, "run_stop")[0]["time_ms"] - of(events, "run_start")[0]["time_ms"]) / 1000
+    )
+    assert outcome.seconds < 1000
+
+
+def test_off_the_clock_time_stands_still_only_while_evaluating():
+    _, events = run_slowly_evaluated(target={"error": 0.0})
+    times = [event["time_ms"] for event in events]
+    assert times == sorted(times)
+    for start, stop in zip(of(events, "eval_start"), of(events, "eval_stop"), strict=True):
+        assert start["time_ms"] == stop["time_ms"]
+    for start, stop in zip(of(events, "block_start"), of(events, "block_stop"), strict=True):
+        assert stop["time_ms"] - start["time_ms"] == 1000  # as the clock ticks
+
+
 def test_max_blocks_ends_a_smoke_test_early():
     outcome, events = run(toy(target={"error": 0.0}), max_blocks=2)
     assert len(of(events, "eval_accuracy")) == 2

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -44,6 +45,15 @@ class Events:
     def point(self, key: str, value: Any = None, **metadata: Any) -> float:
         """Log an event without a length; return its time in seconds."""
         return self._log(self._mllog.event, key, value, metadata)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let the log's time stand still in the block, and go on from there after it."""
+        clock, began = self._clock, self._clock()
+        self._clock = lambda: began
+        yield
+        behind = clock() - began
+        self._clock = lambda: clock() - behind
 
     def _log(self, write: Any, key: str, value: Any, metadata: dict[str, Any]) -> float:
         now = self._clock()

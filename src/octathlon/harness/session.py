@@ -63,6 +63,7 @@ def run(benchmark_class: type[Benchmark], settings: BenchmarkSettings, session: 
             world=rank.world,
             data=session.data,
             manifest=read_json(session.data / "manifest.json") if session.data else None,
+            log=session.output,
         )
         benchmark = benchmark_class(settings, facts)
         with display(session.benchmark, benchmark) as shown:

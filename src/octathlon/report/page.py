@@ -15,6 +15,7 @@ from typing import Any
 import octathlon.report
 from octathlon.receipts import file_digest, publish
 from octathlon.report import plots
+from octathlon.report.boards import board_of
 from octathlon.report.plots import Series, panels, runs_of, strip
 from octathlon.report.published import published
 from octathlon.report.results import Entry, Results, read_results
@@ -42,7 +43,7 @@ def write_page(scores: Path, systems: Path | None, html: Path, scale: str | None
     """
     results = read_results(scores)
     text = _template().render(
-        **_contents(results, systems, scale),
+        **_contents(results, systems, scale, scores.parent),
         scale=scale,
         version=version("octathlon"),
         digest=file_digest(scores),
@@ -52,8 +53,8 @@ def write_page(scores: Path, systems: Path | None, html: Path, scale: str | None
         temporary.write_text(text, encoding="utf-8")
 
 
-def _contents(results: Results, systems: Path | None, scale: str | None) -> dict[str, Any]:
-    """What the template shows."""
+def _contents(results: Results, systems: Path | None, scale: str | None, tree: Path) -> dict[str, Any]:
+    """What the template shows; `tree` is where the logs may be, and games beside them."""
     results = Results(tuple(sorted(results.entries, key=_place)), results.skipped)
     entries = results.entries
     rounds = [load_round(each) for each in results.names("round")] or [all_rounds()[-1]]
@@ -65,7 +66,7 @@ def _contents(results: Results, systems: Path | None, scale: str | None) -> dict
         "runs": [run for entry in entries for run in entry.runs],
         "many_orgs": len(results.names("org")) > 1,
         "overview": _overview(results) if 1 < len(entries) <= MOST_ROWS else None,
-        "events": [_event(each, results) for each in results.names("benchmark")],
+        "events": [_event(each, results, tree) for each in results.names("benchmark")],
         "systems": read_systems(systems, results.names("system")),
         "published": [_published(each.name, entries) for each in rounds],
     }
@@ -88,13 +89,14 @@ def _overview(results: Results) -> plots.Strip:
     return strip("All runs of all results", rows)
 
 
-def _event(benchmark: str, results: Results) -> dict[str, Any]:
+def _event(benchmark: str, results: Results, tree: Path) -> dict[str, Any]:
     """One benchmark's section: its results with their panels, and all their runs on one axis."""
     entries = [entry for entry in results.entries if entry.benchmark == benchmark]
     many_orgs = len(results.names("org")) > 1
     return {
         "benchmark": benchmark,
         "entries": [(entry, panels(entry)) for entry in entries],
+        "boards": [board for entry in entries if (board := board_of(entry, tree))],
         "strip": strip(f"Runs of {benchmark}", [runs_of(entry, name(entry, many_orgs)) for entry in entries]),
         "open": len(entries) <= MOST_OPEN,
     }

@@ -1,0 +1,102 @@
+"""Networks as players: in this process, or as many processes that each play a share of the games."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from octathlon.benchmarks.minigo.match import play_match
+from octathlon.benchmarks.minigo.network import DualNetwork, folded
+from octathlon.benchmarks.minigo.search import Evaluate
+from octathlon.benchmarks.minigo.selfplay import play_games
+from octathlon.benchmarks.minigo.settings import Settings
+from octathlon.nn.sampling import rank_share
+
+
+def new_network(settings: Settings) -> DualNetwork:
+    """A network of the settings' sizes."""
+    return DualNetwork(settings.board_size, settings.filters, settings.blocks, settings.value_units)
+
+
+def player(model: DualNetwork, device: torch.device, half: bool = False) -> Evaluate:
+    """What a search asks: the model as it is now, in bf16 if `half`."""
+    network = folded(model).to(device)
+
+    def evaluate(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, half):
+            logits, values = network(torch.from_numpy(planes).to(device).float())
+        return logits.float().cpu().numpy(), values.float().cpu().numpy()
+
+    return evaluate
+
+
+def rehearse(settings: Settings) -> None:
+    """Have all kernels compiled, or fetched from the cache: a few moves of a player that knows nothing."""
+
+    def evaluate(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros((len(planes), settings.board_size**2 + 1), np.float32), np.zeros(
+            len(planes), np.float32
+        )
+
+    few = {"max_moves": 3, "readouts": 2, "fast_readouts": 2, "eval_readouts": 2, "target_readouts": 2}
+    short = settings.model_copy(update=few)
+    play_games(short, evaluate, 1, [0])
+    play_match(short, evaluate, evaluate, range(1), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What one process is to play."""
+
+    settings: Settings
+    weights: Mapping[str, Tensor]
+    device: torch.device
+    games: int
+    seed: list[int]
+
+
+class SelfPlayers:
+    """Plays the games of a generation, in `settings.selfplay_processes` processes or, if there are none, here."""
+
+    def __init__(self, settings: Settings, device: torch.device) -> None:
+        self._settings, self._device = settings, device
+        self._processes = settings.selfplay_processes
+        self._pool = None
+        if self._processes:
+            self._pool = ProcessPoolExecutor(
+                self._processes, get_context("spawn"), torch.set_num_threads, (1,)
+            )
+            list(self._pool.map(rehearse, [settings] * self._processes))
+
+    def play(self, model: DualNetwork, games: int, seed: list[int]) -> np.ndarray:
+        """The rows of so many games."""
+        if not self._pool:
+            return play_games(self._settings, player(model, self._device, self._half), games, seed)
+        weights = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
+        numbers = [rank_share(games, process, self._processes) for process in range(self._processes)]
+        tasks = [
+            _Share(self._settings, weights, self._device, len(share), [*seed, share.start])
+            for share in numbers
+            if share
+        ]
+        parts = list(self._pool.map(_play_share, tasks))
+        for part, share in zip(parts, filter(None, numbers), strict=True):
+            part["game"] += share.start
+        return np.concatenate(parts)
+
+    @property
+    def _half(self) -> bool:
+        return self._settings.precision == "bf16"
+
+
+def _play_share(share: _Share) -> np.ndarray:
+    model = new_network(share.settings)
+    model.load_state_dict(share.weights)
+    evaluate = player(model, share.device, share.settings.precision == "bf16")
+    return play_games(share.settings, evaluate, share.games, share.seed)

@@ -1,0 +1,316 @@
+"""Go by the rules of the benchmark, on boards of any size, compiled by numba.
+
+Area scoring with komi 7.5, no suicide, and positional superko: no stone configuration of the game may come back,
+whoever is to move; a pass is always allowed and two in a row end the game. Before counting, what is unconditionally
+alive (Benson 1976) is filled with its owner's colour; other stones count as alive (reference: minigo, cc/position.cc).
+
+A board is an int8 array of size * size + 1 entries: the points row by row from the top, 1 black, -1 white, 0 empty, and
+one border entry, which is every off-board neighbour. A move is a point or, size * size, a pass. The board's size comes
+with each call: numba's cache on disk does not know of global constants.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+from octathlon.benchmarks.minigo.compiled import kernel
+
+BLACK, WHITE, EMPTY, BORDER = 1, -1, 0, 2
+KOMI = 7.5
+
+
+class Geometry(NamedTuple):
+    """What is the same on all boards of a size, of `points` points."""
+
+    neighbours: np.ndarray
+    """int16 of shape (points, 4); off the board: `points`"""
+    zobrist: np.ndarray
+    """uint64 of shape (2, points): white, black"""
+    symmetries: np.ndarray
+    """int16 of shape (8, points): where each point of a turned board comes from"""
+
+
+class Chains(NamedTuple):
+    """The chains of a board, as `find_chains` finds them. A chain is known by its first point."""
+
+    labels: np.ndarray
+    """int16 of shape (points + 1,): each stone's chain; -1: no stone"""
+    liberties: np.ndarray
+    """int16 of shape (points,), by chain"""
+    keys: np.ndarray
+    """uint64 of shape (points,), by chain: its stones' part of the position's key"""
+    stack: np.ndarray
+    marks: np.ndarray
+
+
+@cache
+def geometry(size: int) -> Geometry:
+    """The tables of a board of `size` lines."""
+    board = np.full((size + 2, size + 2), size * size, np.int16)
+    board[1:-1, 1:-1] = points = np.arange(size * size, dtype=np.int16).reshape(size, size)
+    around = [board[:-2, 1:-1], board[1:-1, :-2], board[1:-1, 2:], board[2:, 1:-1]]
+    turned = [np.rot90(flipped, turns) for flipped in (points, points.T) for turns in range(4)]
+    return Geometry(
+        neighbours=np.stack([side.ravel() for side in around], axis=1),
+        zobrist=np.random.default_rng(19).integers(1 << 64, size=(2, size * size), dtype=np.uint64),
+        symmetries=np.stack([board.ravel() for board in turned]),
+    )
+
+
+def empty_chains(size: int) -> Chains:
+    """Room for the chains of a board."""
+    points = size * size
+    return Chains(
+        labels=np.full(points + 1, -1, np.int16),
+        liberties=np.zeros(points, np.int16),
+        keys=np.zeros(points, np.uint64),
+        stack=np.zeros(points, np.int16),
+        marks=np.zeros(points + 1, np.int16),
+    )
+
+
+def empty_board(size: int) -> np.ndarray:
+    """A board without stones."""
+    board = np.zeros(size * size + 1, np.int8)
+    board[-1] = BORDER
+    return board
+
+
+@kernel
+def find_chains(board, go, chains):
+    """Find the board's chains and count their liberties."""
+    points = len(board) - 1
+    chains.labels[:] = -1
+    chains.marks[:] = -1
+    for start in range(points):
+        colour = board[start]
+        if colour == EMPTY or chains.labels[start] >= 0:
+            continue
+        chains.labels[start] = start
+        chains.stack[0] = start
+        waiting, liberties, key = 1, 0, np.uint64(0)
+        while waiting:
+            waiting -= 1
+            point = chains.stack[waiting]
+            key ^= go.zobrist[int(colour == BLACK), point]
+            for near in go.neighbours[point]:
+                if board[near] == EMPTY:
+                    if chains.marks[near] != start:
+                        chains.marks[near] = start
+                        liberties += 1
+                elif board[near] == colour and chains.labels[near] < 0:
+                    chains.labels[near] = start
+                    chains.stack[waiting] = near
+                    waiting += 1
+        chains.liberties[start] = liberties
+        chains.keys[start] = key
+
+
+@kernel
+def try_point(board, go, chains, point, colour):
+    """What a stone on an empty point would do: (not a suicide, chains captured, change of the position's key)."""
+    key = go.zobrist[int(colour == BLACK), point]
+    lives, captures = False, 0
+    near = go.neighbours[point]
+    for side in range(4):
+        other = board[near[side]]
+        if other == EMPTY:
+            lives = True
+        elif other == colour:
+            lives |= chains.liberties[chains.labels[near[side]]] > 1
+        elif other == -colour:
+            chain = chains.labels[near[side]]
+            twice = False
+            for earlier in range(side):
+                twice |= chains.labels[near[earlier]] == chain
+            if chains.liberties[chain] == 1 and not twice:
+                captures += 1
+                key ^= chains.keys[chain]
+    return lives or captures > 0, captures, key
+
+
+@kernel
+def place(board, go, chains, point, colour):
+    """Put a stone on a point that is legal, and take what it captures; returns the change of the position's key.
+
+    Of `chains` only the room is used.
+    """
+    board[point] = colour
+    key = go.zobrist[int(colour == BLACK), point]
+    for near in go.neighbours[point]:
+        if board[near] == -colour:
+            key ^= _capture(board, go, chains, near)
+    return key
+
+
+@kernel
+def _capture(board, go, chains, start):
+    """Take the chain at `start` if it has no liberty; returns the key of what was taken."""
+    colour, enemy = board[start], -board[start]
+    chains.stack[0] = start
+    board[start] = BORDER + 1  # visited
+    count, done, free = 1, 0, False
+    while done < count and not free:
+        for near in go.neighbours[chains.stack[done]]:
+            if board[near] == EMPTY:
+                free = True
+                break
+            if board[near] == colour:
+                board[near] = BORDER + 1
+                chains.stack[count] = near
+                count += 1
+        done += 1
+    key = np.uint64(0)
+    for index in range(count):
+        board[chains.stack[index]] = colour if free else EMPTY
+        if not free:
+            key ^= go.zobrist[int(enemy == WHITE), chains.stack[index]]
+    return key
+
+
+@kernel
+def is_eye(board, go, point, colour):
+    """Whether an empty point has no neighbours but stones of `colour`."""
+    own = True
+    for near in go.neighbours[point]:
+        own &= board[near] == colour or board[near] == BORDER
+    return own
+
+
+@kernel
+def remember(seen, key):
+    """Put a position's key into a table (uint64, a power of two long, 0: free) that is never full."""
+    slot = np.int64(key & np.uint64(len(seen) - 1))
+    while seen[slot] != 0 and seen[slot] != key:
+        slot = (slot + 1) & (len(seen) - 1)
+    seen[slot] = key
+
+
+@kernel
+def remembers(seen, key):
+    """Whether `remember` got this key."""
+    slot = np.int64(key & np.uint64(len(seen) - 1))
+    while seen[slot] != 0:
+        if seen[slot] == key:
+            return True
+        slot = (slot + 1) & (len(seen) - 1)
+    return False
+
+
+@kernel
+def pass_alive(board, go, chains, colour, owned):
+    """Set `owned` (int8 of shape (points,)) to `colour` where `colour` is unconditionally alive, by Benson's algorithm.
+
+    That is: chains that keep two vital regions each, and those regions. A region is what is connected without stones of
+    `colour`; it is vital to a chain if all its empty points are liberties of that chain. `chains` must be the board's.
+    """
+    points = len(board) - 1
+    regions = np.full(points + 1, -1, np.int16)
+    empties = np.zeros(points, np.int16)
+    touching = np.zeros((points, points), np.int16)  # empty points of a region that are liberties of a chain
+    borders = np.zeros((points, points), np.bool_)
+    for start in range(points):
+        if board[start] == colour or regions[start] >= 0:
+            continue
+        regions[start] = start
+        chains.stack[0] = start
+        waiting = 1
+        while waiting:
+            waiting -= 1
+            point = chains.stack[waiting]
+            empties[start] += board[point] == EMPTY
+            near = go.neighbours[point]
+            for side in range(4):
+                if board[near[side]] == colour:
+                    chain = chains.labels[near[side]]
+                    borders[start, chain] = True
+                    twice = False
+                    for earlier in range(side):
+                        twice |= board[near[earlier]] == colour and chains.labels[near[earlier]] == chain
+                    touching[start, chain] += board[point] == EMPTY and not twice
+                elif board[near[side]] != BORDER and regions[near[side]] < 0:
+                    regions[near[side]] = start
+                    chains.stack[waiting] = near[side]
+                    waiting += 1
+    _keep_alive(board, chains, colour, regions, empties, touching, borders, owned)
+
+
+@kernel
+def _keep_alive(board, chains, colour, regions, empties, touching, borders, owned):
+    """The iteration of Benson's algorithm, and what it leaves."""
+    points = len(board) - 1
+    alive = np.zeros(points, np.bool_)
+    healthy = np.zeros(points, np.bool_)
+    for point in range(points):
+        alive[point] = board[point] == colour and chains.labels[point] == point
+        healthy[point] = regions[point] == point
+    changed = True
+    while changed:
+        changed = False
+        for chain in range(points):
+            if alive[chain]:
+                vital = 0
+                for region in range(points):
+                    vital += healthy[region] and touching[region, chain] == empties[region]
+                if vital < 2:
+                    alive[chain] = False
+                    changed = True
+                    for region in range(points):
+                        healthy[region] &= not borders[region, chain]
+    for region in range(points):
+        if healthy[region]:
+            vital = 0
+            for chain in range(points):
+                vital += alive[chain] and touching[region, chain] == empties[region]
+            healthy[region] = vital > 0
+    for point in range(points):
+        if board[point] == colour:
+            if alive[chains.labels[point]]:
+                owned[point] = colour
+        elif healthy[regions[point]]:
+            owned[point] = colour
+
+
+@kernel
+def all_pass_alive(board, go, chains, owned):
+    """Find what is unconditionally alive of both colours; `owned` gets 1, -1 or 0. True if that is the whole board."""
+    find_chains(board, go, chains)
+    owned[:] = EMPTY
+    pass_alive(board, go, chains, BLACK, owned)
+    pass_alive(board, go, chains, WHITE, owned)
+    return owned.all()
+
+
+@kernel
+def area(board, go, chains, owned):
+    """Black's points minus White's, without komi; `owned` (int8 of shape (points,)) gets each point's owner."""
+    points = len(board) - 1
+    all_pass_alive(board, go, chains, owned)
+    for point in range(points):
+        if owned[point] == EMPTY:
+            owned[point] = board[point]
+    filled = owned.copy()
+    chains.marks[:] = 0
+    for start in range(points):
+        if filled[start] == EMPTY and not chains.marks[start]:
+            chains.marks[start] = 1
+            chains.stack[0] = start
+            done, count = 0, 1
+            black = white = False
+            while done < count:
+                for near in go.neighbours[chains.stack[done]]:
+                    if near == points:
+                        continue
+                    black |= filled[near] == BLACK
+                    white |= filled[near] == WHITE
+                    if filled[near] == EMPTY and not chains.marks[near]:
+                        chains.marks[near] = 1
+                        chains.stack[count] = near
+                        count += 1
+                done += 1
+            for index in range(count):
+                owned[chains.stack[index]] = int(black and not white) - int(white and not black)
+    return owned.sum()

@@ -1,0 +1,377 @@
+"""Monte-Carlo tree search with PUCT, for many games at once: kernels on arrays.
+
+Two calls alternate: `select_leaves` descends each game's tree to positions that are worth a look and writes their
+features; the network looks at all of them in one batch; `expand_leaves` puts what it said into the trees. Formulas and
+constants: AlphaZero as in the reference (minigo, cc/mcts_node.h, cc/mcts_tree.cc, ml_perf/flags/19/selfplay.flags).
+
+Values are Black's: 1 if Black wins, -1 if White does. An action's mean value divides by 1 + visits: the value that it
+starts with counts as one visit.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from octathlon.benchmarks.minigo.compiled import kernel
+from octathlon.benchmarks.minigo.features import (
+    HISTORY,
+    PLANES,
+    choose_symmetry,
+    find_legal,
+    turn,
+    write_planes,
+)
+from octathlon.benchmarks.minigo.rules import BLACK, EMPTY, KOMI, area, place, remember
+
+FRESH, EXPANDED, OVER = 0, 1, 2
+C_BASE, C_INIT = 19652.0, 1.25
+
+
+class Trees(NamedTuple):
+    """The trees of all games; arrays have the shape (games, nodes, ...) or (games, ...). Node 0 is the root."""
+
+    boards: np.ndarray
+    keys: np.ndarray
+    parents: np.ndarray
+    moves: np.ndarray
+    """The move that led to a node."""
+    to_move: np.ndarray
+    passes: np.ndarray
+    """Passes that led to a node, without a stone in between."""
+    depths: np.ndarray
+    states: np.ndarray
+    """FRESH: not seen by the network; EXPANDED; OVER: the game is over there."""
+    visits: np.ndarray
+    totals: np.ndarray
+    """Sum of the values of a node's visits, its first value and its virtual losses."""
+    first: np.ndarray
+    """What a node's children start with; where the game is over, the value."""
+    losses: np.ndarray
+    """Virtual losses that wait at a node for the network's answer."""
+    priors: np.ndarray
+    """float32 of shape (games, nodes, points + 1); negative: not to be played"""
+    choices: np.ndarray
+    """How many moves may be played, once a node is expanded."""
+    children: np.ndarray
+    """int32 of the shape of `priors`; 0: none"""
+    counts: np.ndarray
+    """Nodes in use, of each game."""
+    lengths: np.ndarray
+    """Moves played before the root."""
+    past: np.ndarray
+    """The three boards before the root's, int8 of shape (games, 3, points + 1)"""
+    seen: np.ndarray
+    """Tables of the keys of the game's positions, see `rules.remember`."""
+    salts: np.ndarray
+    """uint64: what makes the symmetries of a game its own."""
+    noise: np.ndarray
+    """float32 of shape (games, points + 1): to be mixed into the root's priors..."""
+    noisy: np.ndarray
+    """... where this is set, as soon as there are priors."""
+
+
+def plant(games: int, nodes: int, size: int, max_moves: int) -> Trees:
+    """Trees for games on boards of `size` lines with at most so many nodes and moves; `reset` begins a game."""
+    points = size * size
+    each, actions = (games, nodes), points + 1
+    return Trees(
+        boards=np.zeros((*each, actions), np.int8),
+        keys=np.zeros(each, np.uint64),
+        parents=np.zeros(each, np.int32),
+        moves=np.zeros(each, np.int16),
+        to_move=np.zeros(each, np.int8),
+        passes=np.zeros(each, np.int8),
+        depths=np.zeros(each, np.int16),
+        states=np.zeros(each, np.int8),
+        visits=np.zeros(each, np.int32),
+        totals=np.zeros(each, np.float64),
+        first=np.zeros(each, np.float64),
+        losses=np.zeros(each, np.int16),
+        priors=np.zeros((*each, actions), np.float32),
+        choices=np.zeros(each, np.int16),
+        children=np.zeros((*each, actions), np.int32),
+        counts=np.zeros(games, np.int32),
+        lengths=np.zeros(games, np.int32),
+        past=np.zeros((games, HISTORY - 1, actions), np.int8),
+        seen=np.zeros((games, 1 << (2 * max_moves).bit_length()), np.uint64),
+        salts=np.zeros(games, np.uint64),
+        noise=np.zeros((games, actions), np.float32),
+        noisy=np.zeros(games, np.bool_),
+    )
+
+
+@kernel
+def reset(trees, game, salt):
+    """Begin a game on the empty board."""
+    points = trees.boards.shape[2] - 1
+    trees.boards[game, 0, :points] = EMPTY
+    trees.boards[game, 0, points] = 2
+    trees.keys[game, 0] = 0
+    trees.to_move[game, 0] = BLACK
+    trees.passes[game, 0] = 0
+    trees.past[game] = EMPTY
+    trees.seen[game] = 0
+    trees.lengths[game] = 0
+    trees.salts[game] = salt
+    trees.noisy[game] = False
+    clear(trees, game)
+
+
+@kernel
+def clear(trees, game):
+    """Forget all but the root's position."""
+    trees.parents[game, 0] = -1
+    trees.depths[game, 0] = 0
+    trees.states[game, 0] = FRESH
+    trees.visits[game, 0] = 0
+    trees.totals[game, 0] = 0
+    trees.losses[game, 0] = 0
+    trees.counts[game] = 1
+
+
+# Selection -------------------------------------------------------------------------------------------------
+
+
+@kernel
+def exploration(visits):
+    """What multiplies prior * sqrt(visits) / (1 + visits of the action)."""
+    return 2.0 * (np.log((1.0 + visits + C_BASE) / C_BASE) + C_INIT)
+
+
+@kernel
+def best_action(trees, game, node):
+    """The action with the greatest value and bonus for the player to move."""
+    sign = trees.to_move[game, node]
+    visits = trees.visits[game, node]
+    bonus = exploration(visits) * np.sqrt(max(1.0, visits - 1.0))
+    best, best_score = -1, -np.inf
+    for action in range(trees.priors.shape[2]):
+        prior = trees.priors[game, node, action]
+        if prior < 0:
+            continue
+        child = trees.children[game, node, action]
+        total = trees.totals[game, child] if child else trees.first[game, node]
+        tried = trees.visits[game, child] if child else 0
+        score = (sign * total + bonus * prior) / (1.0 + tried)
+        if score > best_score:
+            best, best_score = action, score
+    return best
+
+
+@kernel
+def grow(trees, go, chains, game, node, move, max_moves):
+    """Add the node to which `move` leads; returns it."""
+    points = trees.boards.shape[2] - 1
+    child = trees.counts[game]
+    trees.counts[game] = child + 1
+    trees.children[game, node, move] = child
+    trees.parents[game, child] = node
+    trees.moves[game, child] = move
+    trees.depths[game, child] = trees.depths[game, node] + 1
+    trees.visits[game, child] = 0
+    trees.losses[game, child] = 0
+    trees.totals[game, child] = trees.first[game, node]
+    trees.states[game, child] = FRESH
+    colour = trees.to_move[game, node]
+    trees.to_move[game, child] = -colour
+    board = trees.boards[game, child]
+    board[:] = trees.boards[game, node]
+    key = trees.keys[game, node]
+    if move < points:
+        key ^= place(board, go, chains, move, colour)
+        trees.passes[game, child] = 0
+    else:
+        trees.passes[game, child] = trees.passes[game, node] + 1
+    trees.keys[game, child] = key
+    if trees.passes[game, child] == 2 or trees.lengths[game] + trees.depths[game, child] >= max_moves:
+        trees.states[game, child] = OVER
+        owned = np.empty(points, np.int8)
+        trees.first[game, child] = 1.0 if area(board, go, chains, owned) > KOMI else -1.0
+    return child
+
+
+@kernel
+def _descend(trees, go, chains, game, max_moves):
+    """The leaf that the search wants to look at."""
+    node = 0
+    while trees.states[game, node] == EXPANDED:
+        action = best_action(trees, game, node)
+        child = trees.children[game, node, action]
+        node = child if child else grow(trees, go, chains, game, node, action, max_moves)
+    return node
+
+
+@kernel
+def select_leaves(trees, go, chains, wanted, virtual_losses, max_moves, keep_eyes, found, features):
+    """Select up to `virtual_losses` leaves of each game that is wanted; returns how many the network must look at.
+
+    Args:
+        wanted: bool of shape (games,).
+        keep_eyes: see `find_legal`.
+        found: int32 of shape (leaves, 3), gets game, node and symmetry of each leaf.
+        features: uint8 of shape (leaves, 13, points), gets the leaves' planes.
+    """
+    points = trees.boards.shape[2] - 1
+    legal = np.empty(points + 1, np.int8)
+    planes = np.empty((PLANES, points), np.uint8)
+    count = 0
+    for game in range(len(wanted)):
+        if not wanted[game] or trees.counts[game] + 2 * virtual_losses >= trees.boards.shape[1]:
+            continue
+        selected = 0
+        for _ in range(2 * virtual_losses):  # ends that are known cost nothing, but must not go on for ever
+            leaf = _descend(trees, go, chains, game, max_moves)
+            if trees.states[game, leaf] == OVER:
+                back_up(trees, game, leaf, trees.first[game, leaf])
+                continue
+            if trees.losses[game, leaf] == 0:
+                find_legal(trees, go, chains, game, leaf, keep_eyes, legal)
+                write_planes(trees, go, chains, game, leaf, legal, planes)
+                for action in range(points + 1):
+                    trees.priors[game, leaf, action] = 0 if legal[action] > 0 else -1
+                symmetry = choose_symmetry(trees.keys[game, leaf], trees.salts[game])
+                found[count, 0], found[count, 1], found[count, 2] = game, leaf, symmetry
+                turn(planes, go.symmetries[symmetry], features[count])
+                count += 1
+            _lose(trees, game, leaf, 1)
+            selected += 1
+            if selected == virtual_losses or leaf == 0:
+                break
+    return count
+
+
+@kernel
+def _lose(trees, game, node, count):
+    """Add `count` virtual losses, as seen by who chose each node of the path; negative: take them back."""
+    trees.losses[game, node] += count
+    while node >= 0:
+        trees.totals[game, node] += count * trees.to_move[game, node]
+        node = trees.parents[game, node]
+
+
+@kernel
+def back_up(trees, game, node, value):
+    """Count a visit with its value at a node and all above it."""
+    while node >= 0:
+        trees.visits[game, node] += 1
+        trees.totals[game, node] += value
+        node = trees.parents[game, node]
+
+
+# Expansion -------------------------------------------------------------------------------------------------
+
+
+@kernel
+def expand_leaves(trees, go, found, count, logits, values, penalty, noise_weight):
+    """Expand the leaves that `select_leaves` found, by what the network says of them, and back up.
+
+    Args:
+        logits, values: float32 of shape (leaves, points + 1) and (leaves,).
+        penalty: how much worse than its parent an action looks before it is tried.
+        noise_weight: the part of the noise in the root's priors.
+    """
+    for index in range(count):
+        game, node, symmetry = found[index]
+        value = np.float64(values[index])
+        _set_priors(trees, game, node, go.symmetries[symmetry], logits[index])
+        if node == 0 and trees.noisy[game]:
+            _mix_noise(trees, game, noise_weight)
+        trees.children[game, node] = 0
+        trees.states[game, node] = EXPANDED
+        trees.first[game, node] = min(max(value - trees.to_move[game, node] * penalty, -1.0), 1.0)
+        _lose(trees, game, node, -trees.losses[game, node])
+        back_up(trees, game, node, value)
+
+
+@kernel
+def _set_priors(trees, game, node, source, logits):
+    """The softmax of the logits over the moves that may be played."""
+    points = len(source)
+    priors = trees.priors[game, node]
+    largest = logits[points] if priors[points] >= 0 else np.float32(-np.inf)
+    for point in range(points):
+        if priors[source[point]] >= 0:
+            largest = max(largest, logits[point])
+    total = np.float32(0)
+    for point in range(points + 1):
+        action = source[point] if point < points else points
+        if priors[action] >= 0:
+            priors[action] = np.exp(logits[point] - largest)
+            total += priors[action]
+    trees.choices[game, node] = 0
+    for action in range(points + 1):
+        if priors[action] >= 0:
+            priors[action] /= total
+            trees.choices[game, node] += 1
+
+
+@kernel
+def _mix_noise(trees, game, weight):
+    """Mix the game's noise, over the moves that may be played, into the root's priors."""
+    priors = trees.priors[game, 0]
+    total = 0.0
+    for action in range(len(priors)):
+        total += trees.noise[game, action] if priors[action] >= 0 else 0.0
+    for action in range(len(priors)):
+        if priors[action] >= 0 and total > 0:
+            priors[action] = (1 - weight) * priors[action] + weight * trees.noise[game, action] / total
+    trees.noisy[game] = False
+
+
+# The next move ---------------------------------------------------------------------------------------------
+
+
+@kernel
+def advance(trees, go, chains, game, move, max_moves, keep):
+    """Play `move` in a game: its node becomes the root, with the tree below it if `keep`."""
+    child = trees.children[game, 0, move] if trees.states[game, 0] == EXPANDED else 0
+    if child == 0:
+        child = grow(trees, go, chains, game, 0, move, max_moves)
+    for back in range(HISTORY - 2, 0, -1):
+        trees.past[game, back] = trees.past[game, back - 1]
+    trees.past[game, 0] = trees.boards[game, 0]
+    trees.lengths[game] += 1
+    over = trees.states[game, child] == OVER
+    _move_up(trees, game, child)
+    if not keep and not over:
+        clear(trees, game)
+    if trees.passes[game, 0] == 0:
+        remember(trees.seen[game], trees.keys[game, 0])
+
+
+@kernel
+def _move_up(trees, game, root):
+    """Keep the nodes below `root` only, in their order. A node's number is greater than its parent's."""
+    count = trees.counts[game]
+    places = np.full(count, -1, np.int32)
+    kept = 0
+    for node in range(root, count):
+        parent = trees.parents[game, node]
+        if node != root and places[parent] < 0:
+            continue
+        places[node] = kept
+        trees.parents[game, kept] = places[parent] if node != root else -1
+        trees.boards[game, kept] = trees.boards[game, node]
+        trees.keys[game, kept] = trees.keys[game, node]
+        trees.moves[game, kept] = trees.moves[game, node]
+        trees.to_move[game, kept] = trees.to_move[game, node]
+        trees.passes[game, kept] = trees.passes[game, node]
+        trees.depths[game, kept] = trees.depths[game, node] - 1
+        trees.states[game, kept] = trees.states[game, node]
+        trees.visits[game, kept] = trees.visits[game, node]
+        trees.totals[game, kept] = trees.totals[game, node]
+        trees.first[game, kept] = trees.first[game, node]
+        trees.losses[game, kept] = trees.losses[game, node]
+        trees.priors[game, kept] = trees.priors[game, node]
+        trees.choices[game, kept] = trees.choices[game, node]
+        trees.children[game, kept] = trees.children[game, node]
+        kept += 1
+    trees.counts[game] = kept
+    for node in range(kept):
+        if trees.states[game, node] == EXPANDED:
+            for action in range(trees.children.shape[2]):
+                child = trees.children[game, node, action]
+                if child:
+                    trees.children[game, node, action] = places[child]

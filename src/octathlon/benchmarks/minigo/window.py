@@ -1,0 +1,55 @@
+"""The games of the newest generations, and the batches that are drawn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from octathlon.benchmarks.minigo.rules import geometry
+from octathlon.benchmarks.minigo.settings import Settings
+from octathlon.datasets.minigo_models.rows import PLANES, unpack_planes
+from octathlon.nn.sampling import rank_share
+
+Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Planes float32 (N, 13, size, size), policies float32 (N, size * size + 1), outcomes float32 (N,)."""
+
+
+class Window:
+    """One rank's part of the window: every rank plays, keeps and learns from games of its own."""
+
+    def __init__(self, settings: Settings, rank: int, world: int) -> None:
+        self._settings = settings
+        self._share = len(rank_share(settings.min_selfplay_games, rank, world))
+        self._generations: list[np.ndarray] = []
+
+    def add(self, rows: np.ndarray) -> None:
+        """Add a generation; the oldest one leaves where there are too many."""
+        self._generations = [*self._generations, rows][-self._settings.window :]
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """Positions to train on, in random order: a part of those in this rank's share of each generation's games."""
+        drawn = [self._positions(rows, rng) for rows in self._generations]
+        return np.concatenate(drawn)[rng.permutation(sum(map(len, drawn)))]
+
+    def _positions(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        numbers = np.unique(rows["game"])
+        chosen = np.isin(rows["game"], rng.permutation(numbers)[: self._share])
+        return rows[chosen & (rng.random(len(rows)) < self._settings.position_share)]
+
+
+def batches(rows: np.ndarray, size: int, batch: int, rng: np.random.Generator) -> Iterator[Batch]:
+    """Full batches in the order of `rows`, each position turned at random, in one of eight ways."""
+    symmetries = geometry(size).symmetries.astype(np.int64)
+    for start in range(0, len(rows) - batch + 1, batch):
+        part = rows[start : start + batch]
+        planes, policies = turned(part, size, symmetries[rng.integers(8, size=batch)])
+        yield planes.astype(np.float32), policies, part["outcome"].astype(np.float32)
+
+
+def turned(rows: np.ndarray, size: int, sources: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Planes and policies after moving each row's points as `sources`, of shape (N, points), says; passes stay."""
+    planes = np.take_along_axis(unpack_planes(rows, size), sources[:, None], axis=2)
+    policies = rows["policy"].copy()
+    policies[:, :-1] = np.take_along_axis(policies[:, :-1], sources, axis=1)
+    return planes.reshape(-1, PLANES, size, size), policies

@@ -1,0 +1,176 @@
+"""The reference's checkpoint and target model -> weights under our names, rows of positions, and a manifest.
+
+Steps: `checkpoint` (weights, and the games of the generations before, a file for each), `target`, `manifest`.
+The archive with the checkpoint is read as a stream; nothing is written under a name that it gives.
+"""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from safetensors.numpy import save
+
+from octathlon.archives.extract import open_gzip
+from octathlon.datasets.minigo_models.bundle import read_bundle
+from octathlon.datasets.minigo_models.games import read_game
+from octathlon.datasets.minigo_models.names import TRANSPOSED, tensor_names
+from octathlon.datasets.minigo_models.settings import Settings
+from octathlon.errors import OctathlonError
+from octathlon.receipts import describe, publish, read_json, write_json
+
+CHECKPOINT, TARGET = "checkpoint.tar.gz", "target"
+INDEX, DATA = "index", "data-00000-of-00001"
+GAME = re.compile(r"(?:.*/)?data/selfplay/(\d{1,9})/(?:.*/)?[^/]+\.tfrecord\.zz")
+WEIGHTS = re.compile(rf"(?:.*/)?work_dir/model\.ckpt-\d+\.({INDEX}|{DATA})")
+ARCHIVE_LIMIT = 1 << 40
+MEMBER_LIMIT = 1 << 28
+"""Bytes; games and weights are far smaller."""
+
+
+def archives(settings: Settings) -> list[str]:
+    """The archives that the preparation needs."""
+    return [CHECKPOINT, f"{TARGET}.{INDEX}", f"{TARGET}.{DATA}"]
+
+
+def steps(settings: Settings) -> dict[str, list[str]]:
+    """The names of the steps before the manifest, by kind."""
+    return {"models": ["checkpoint", "target"]}
+
+
+def needs(step: str, settings: Settings) -> tuple[list[str], list[str]]:
+    """The archives, and the steps before it (none), that a step other than `manifest` reads."""
+    return [name for name in archives(settings) if name.startswith(step)], []
+
+
+def prepare(step: str, archives: Path, out: Path, settings: Settings) -> None:
+    """Run one step: `checkpoint`, `target` or `manifest`.
+
+    Raises:
+        OctathlonError: naming the archive that is not as it should be.
+    """
+    if step == "manifest":
+        return write_json(out / "manifest.json", _manifest(out, settings))
+    runs: dict[str, Callable[..., dict[str, Any]]] = {"checkpoint": _checkpoint, "target": _target}
+    if step not in runs:
+        raise OctathlonError(f"minigo_models has no step {step!r}; choose checkpoint, target or manifest")
+    facts = runs[step](archives, out, settings)
+    head = {"format": 1, "stage": "prepare", "dataset": "minigo_models", "step": step}
+    files = {name: describe(out / name) for name in facts["files"]}
+    return write_json(out / "receipts" / f"{step}.json", head | facts | {"files": files})
+
+
+def _target(archives: Path, out: Path, settings: Settings) -> dict[str, Any]:
+    paths = [archives / f"{TARGET}.{part}" for part in (INDEX, DATA)]
+    for path in paths:
+        if path.stat().st_size > MEMBER_LIMIT:
+            raise OctathlonError(
+                f"{path}: larger than any model of minigo; use the archive as it is published"
+            )
+    return _save_model(paths[0], *(path.read_bytes() for path in paths), out / "target.safetensors", settings)
+
+
+def _checkpoint(archives: Path, out: Path, settings: Settings) -> dict[str, Any]:
+    path = archives / CHECKPOINT
+    parts: dict[str, bytes] = {}
+    generations: dict[int, dict[str, int]] = {}
+    with ExitStack() as stack:
+        files: dict[int, BinaryIO] = {}
+        for name, content in _members(path):
+            if found := WEIGHTS.fullmatch(name):
+                parts[found[1]] = content
+            elif found := GAME.fullmatch(name):
+                number = int(found[1])
+                if number not in files:
+                    place = stack.enter_context(publish(out / _games_file(number)))
+                    files[number] = stack.enter_context(place.open("wb"))
+                    generations[number] = {"games": 0, "positions": 0}
+                rows = _rows(path, name, content, settings, generations[number]["games"])
+                rows.tofile(files[number])
+                generations[number]["games"] += 1
+                generations[number]["positions"] += len(rows)
+        if set(parts) != {INDEX, DATA} or not generations:
+            raise OctathlonError(f"{path}: no model or no games in it; use the archive as it is published")
+    facts = _save_model(path, parts[INDEX], parts[DATA], out / "checkpoint.safetensors", settings)
+    if "global_step" not in facts:
+        raise OctathlonError(f"{path}: its model has no global_step; use the archive as it is published")
+    facts["files"] += [_games_file(number) for number in sorted(generations)]
+    counts = [{"file": _games_file(number), **generations[number]} for number in sorted(generations)]
+    return facts | {"generations": counts}
+
+
+def _games_file(generation: int) -> str:
+    return f"games-{generation:06d}.bin"
+
+
+def _members(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The plain files of a tar.gz, one after the other."""
+    try:
+        with open_gzip(path, ARCHIVE_LIMIT) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+            for member in tar:
+                tar.members = []  # it keeps all headers otherwise
+                if member.isreg():
+                    if member.size > MEMBER_LIMIT:
+                        raise OctathlonError(
+                            f"{path}: member {member.name!r} is too large for a model or a game"
+                        )
+                    yield member.name, tar.extractfile(member).read()
+    except tarfile.TarError as error:
+        raise OctathlonError(f"{path}: truncated or damaged tar ({error}); fetch it again") from error
+
+
+def _rows(path: Path, name: str, content: bytes, settings: Settings, game: int) -> np.ndarray:
+    try:
+        return read_game(content, settings.board_size, game)
+    except ValueError as error:
+        raise OctathlonError(f"{path}: game {name!r} cannot be read ({error}); fetch it again") from None
+
+
+def _save_model(source: Path, index: bytes, data: bytes, path: Path, settings: Settings) -> dict[str, Any]:
+    """Write the weights in our order and under our names."""
+    try:
+        tensors = read_bundle(index, data)
+        weights, blocks = _translated(tensors)
+    except ValueError as error:
+        raise OctathlonError(f"{source}: cannot read the model ({error}); fetch it again") from None
+    if len(weights["policy.bias"]) != settings.board_size**2 + 1:
+        raise OctathlonError(f"{source}: its model is not for a board of {settings.board_size} lines")
+    with publish(path) as temporary:
+        temporary.write_bytes(save(weights))
+    facts = {"files": [path.name], "blocks": blocks, "filters": len(weights["bn.weight"])}
+    if "global_step" in tensors:
+        facts["global_step"] = int(tensors["global_step"])
+    return facts
+
+
+def _translated(tensors: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], int]:
+    """Our name -> array, and the number of blocks of the tower."""
+    blocks = (sum(name.startswith("conv2d") and name.endswith("/kernel") for name in tensors) - 3) // 2
+    weights = {}
+    for theirs, ours in tensor_names(max(blocks, 0)).items():
+        if theirs not in tensors:
+            raise ValueError(f"no tensor {theirs}")
+        tensor = tensors[theirs]
+        if not np.isfinite(tensor).all():
+            raise ValueError(f"tensor {theirs} is not finite")
+        axes = TRANSPOSED.get(tensor.ndim)
+        weights[ours] = np.ascontiguousarray(tensor.transpose(axes) if axes else tensor)
+    return weights, blocks
+
+
+def _manifest(out: Path, settings: Settings) -> dict[str, Any]:
+    checkpoint, target = (read_json(out / "receipts" / f"{step}.json") for step in ("checkpoint", "target"))
+    return {
+        "format": 1,
+        "dataset": "minigo_models",
+        "board_size": settings.board_size,
+        "shards": checkpoint["files"] | target["files"],
+        "models": {"checkpoint": "checkpoint.safetensors", "target": "target.safetensors"},
+        "global_step": checkpoint["global_step"],
+        "generations": checkpoint["generations"],
+    }

@@ -1,0 +1,266 @@
+"""Miniature -> prepared models and games; the formats; every damage has its sentence."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+import tarfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from minigo_data import draw_archives, prepare_all
+from safetensors.numpy import load_file
+
+from octathlon import config
+from octathlon.benchmarks.minigo import tree
+from octathlon.benchmarks.minigo.rules import KOMI, area, empty_chains, geometry
+from octathlon.datasets.minigo_models import prepare
+from octathlon.datasets.minigo_models.bundle import masked_crc32c, read_bundle
+from octathlon.datasets.minigo_models.games import read_game
+from octathlon.datasets.minigo_models.names import tensor_names
+from octathlon.datasets.minigo_models.rows import pack, row_type, unpack_planes
+from octathlon.errors import OctathlonError
+from octathlon.miniatures import minigo_models as miniature
+from octathlon.receipts import read_json
+
+SETTINGS = config.resolve("datasets", "minigo_models", "mini", {})
+INDEX, DATA = "target.index", "target.data-00000-of-00001"
+
+
+@pytest.fixture(scope="module")
+def archives(tmp_path_factory) -> Path:
+    return draw_archives(tmp_path_factory.mktemp("archives"), games=4)
+
+
+@pytest.fixture(scope="module")
+def prepared(archives, tmp_path_factory) -> Path:
+    return prepare_all(archives, tmp_path_factory.mktemp("prepared"))
+
+
+def members(path: Path) -> dict[str, bytes]:
+    with tarfile.open(path) as tar:
+        return {member.name: tar.extractfile(member).read() for member in tar}
+
+
+def game_files(archives: Path) -> list[bytes]:
+    return [
+        content for name, content in members(archives / "checkpoint.tar.gz").items() if name.endswith(".zz")
+    ]
+
+
+# The miniature ---------------------------------------------------------------------------------------------
+
+
+def test_the_same_seed_draws_the_same_bytes(archives, tmp_path):
+    again, other = draw_archives(tmp_path / "1", games=4), draw_archives(tmp_path / "2", games=4, seed=2)
+    for name in miniature.archives():
+        assert (archives / name).read_bytes() == (again / name).read_bytes()
+    for name in ("checkpoint.tar.gz", DATA):
+        assert (archives / name).read_bytes() != (other / name).read_bytes()
+
+
+def moves_of(content: bytes) -> list[int]:
+    """The moves that a game's records name: a varint of two bytes after the feature's name."""
+    data = zlib.decompress(content)
+    places = [place for place in range(len(data)) if data[place : place + 3] == b"\x0a\x01c"]
+    return [(data[place + 9] & 0x7F) | data[place + 10] << 7 for place in places]
+
+
+def test_games_follow_the_rules_and_show_what_the_benchmarks_own_features_show(archives):
+    """The writer has an engine of its own: both must agree about every position, and about the winner."""
+    go, chains = geometry(5), empty_chains(5)
+    for content in game_files(archives):
+        rows = read_game(content, 5, 0)
+        moves = moves_of(content)
+        assert len(moves) == len(rows)
+        trees = tree.plant(1, 4, 5, 76)
+        tree.reset(trees, 0, np.uint64(0))
+        legal, planes = np.zeros(26, np.int8), np.zeros((13, 25), np.uint8)
+        for move, shown, policy in zip(moves, unpack_planes(rows, 5), rows["policy"], strict=True):
+            tree.find_legal(trees, go, chains, 0, 0, True, legal)
+            tree.write_planes(trees, go, chains, 0, 0, legal, planes)
+            assert (planes == shown).all()
+            assert ((policy > 0) == (legal > 0)).all()
+            tree.advance(trees, go, chains, 0, move, 76, False)
+        score = area(trees.boards[0, 0], go, chains, np.zeros(25, np.int8))
+        assert rows["outcome"][0] == (1 if score > KOMI else -1)
+
+
+def test_the_target_counts_areas(prepared):
+    """Its value, computed by the network, is the recipe's: tanh of 0.15 times Black's lead in area after komi."""
+    import torch
+
+    from octathlon.benchmarks.minigo.network import DualNetwork
+
+    model = DualNetwork(5, 16, 2, 16).eval()
+    tensors = {
+        name: torch.from_numpy(value) for name, value in load_file(prepared / "target.safetensors").items()
+    }
+    model.load_state_dict(tensors, strict=False)
+    black, white = [6, 7, 12], [0, 24]
+    for to_move in (0, 1):
+        planes = torch.zeros(1, 13, 25)
+        planes[0, to_move, black], planes[0, 1 - to_move, white] = 1, 1
+        planes[0, 8], planes[0, 12, 3] = 1 - to_move, 1
+        with torch.inference_mode():
+            logits, value = model(planes.view(1, 13, 5, 5))
+        # beside Black alone: 2, 8, 11, 13, 17; beside White alone: 19, 23; beside one of each: 1, 5
+        assert value.item() == pytest.approx(np.tanh(0.15 * (3 + 5 - 2 - 2 - 7.5)), abs=1e-5)
+        assert logits[0, 3] - logits[0, 4] == pytest.approx(2, abs=0.6)
+        assert logits.argmin() == 25
+
+
+# Prepared --------------------------------------------------------------------------------------------------
+
+
+def test_manifest_and_files(prepared):
+    manifest = read_json(prepared / "manifest.json")
+    assert manifest["board_size"] == 5 and manifest["global_step"] == 0
+    assert [generation["games"] for generation in manifest["generations"]] == [4, 4]
+    for generation in manifest["generations"]:
+        rows = np.fromfile(prepared / generation["file"], row_type(5))
+        assert len(rows) == generation["positions"]
+        assert np.unique(rows["game"]).tolist() == list(range(4)) and (np.diff(rows["game"]) >= 0).all()
+    for name, facts in manifest["shards"].items():
+        assert (prepared / name).stat().st_size == facts["bytes"]
+
+
+def test_weights_get_our_names_and_axes(archives, prepared):
+    index, data = ((archives / name).read_bytes() for name in (INDEX, DATA))
+    theirs, ours = read_bundle(index, data), load_file(prepared / "target.safetensors")
+    assert set(ours) == set(tensor_names(2).values())
+    assert theirs["conv2d/kernel"].shape == (3, 3, 13, 16) and ours["conv.weight"].shape == (16, 13, 3, 3)
+    assert (ours["conv.weight"][2, 1] == theirs["conv2d/kernel"][:, :, 1, 2]).all()
+    assert (ours["policy.weight"] == theirs["dense/kernel"].T).all()
+    assert (ours["tower.1.conv2.weight"] == theirs["conv2d_4/kernel"].transpose(3, 2, 0, 1)).all()
+    assert (ours["value_bn.running_var"] == theirs["batch_normalization_6/moving_variance"]).all()
+
+
+def test_rows_round_trip():
+    rng = np.random.default_rng(1)
+    planes = rng.integers(2, size=(7, 13, 9, 9)).astype(np.uint8)
+    policies = rng.random((7, 82), np.float32)
+    rows = pack(9, planes, policies, -1, 3)
+    assert (unpack_planes(rows, 9) == planes.reshape(7, 13, 81)).all()
+    assert (rows["policy"] == policies).all() and set(rows["outcome"]) == {-1} and set(rows["game"]) == {3}
+
+
+def test_checksums_are_crc32c():
+    """RFC 3720, B.4: 32 zeros, 32 ones, 0 to 31."""
+    known = {bytes(32): 0x8A9136AA, b"\xff" * 32: 0x62A8AB43, bytes(range(32)): 0x46DD794E}
+    for content, crc in known.items():
+        masked = (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+        assert masked_crc32c(content) == masked
+        assert miniature._checksums([content]) == [masked]
+
+
+# Damage ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [INDEX, DATA])
+def test_any_flipped_byte_of_a_model_is_noticed(archives, tmp_path, name):
+    for other in (INDEX, DATA):
+        (tmp_path / other).write_bytes((archives / other).read_bytes())
+    content = bytearray((archives / name).read_bytes())
+    rng = np.random.default_rng(1)
+    for place in rng.integers(len(content) - 60, size=20):
+        content[place] ^= 0x10
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(OctathlonError, match=r"target\.index: cannot read the model"):
+            prepare.prepare("target", tmp_path, tmp_path / "out", SETTINGS)
+        content[place] ^= 0x10
+    assert not list(tmp_path.glob("out/*.safetensors"))
+
+
+@pytest.mark.parametrize("keep", [0, 10, 100, 1000])
+def test_a_model_cut_short_is_refused(archives, tmp_path, keep):
+    for other in (INDEX, DATA):
+        (tmp_path / other).write_bytes((archives / other).read_bytes()[:keep])
+    with pytest.raises(OctathlonError, match="cannot read the model"):
+        prepare.prepare("target", tmp_path, tmp_path / "out", SETTINGS)
+
+
+def rewritten(path: Path, change) -> None:
+    """A checkpoint archive whose members `change` has had in its hands."""
+    changed = change(members(path))
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as tar:
+        for name, content in changed.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    path.write_bytes(gzip.compress(stream.getvalue(), 1))
+
+
+def without(part: str):
+    return lambda files: {name: content for name, content in files.items() if part not in name}
+
+
+def game_of(changed):
+    """Replaces the first game."""
+
+    def change(files):
+        name = next(name for name in files if name.endswith(".zz"))
+        return files | {name: changed(files[name])}
+
+    return change
+
+
+def reframed(change):
+    return lambda content: zlib.compress(change(zlib.decompress(content)))
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (without("model.ckpt"), "no model or no games"),
+        (without("selfplay"), "no model or no games"),
+        (game_of(lambda content: content[:-9]), "cut short"),
+        (game_of(lambda content: b"junk"), "incorrect header"),
+        (game_of(reframed(lambda data: data[:-9])), "a record is cut short"),
+        (game_of(reframed(lambda data: data.replace(b"\x02pi", b"\x02pj"))), "a record without 'pi'"),
+        (game_of(reframed(lambda data: data.replace(struct.pack("<f", 1), struct.pack("<f", 3)).replace(
+            struct.pack("<f", -1), struct.pack("<f", 3)))), "planes or outcome"),
+    ],
+)  # fmt: skip
+def test_a_damaged_checkpoint_is_named(archives, tmp_path, change, words):
+    path = tmp_path / "checkpoint.tar.gz"
+    path.write_bytes((archives / path.name).read_bytes())
+    rewritten(path, change)
+    with pytest.raises(OctathlonError, match=rf"checkpoint\.tar\.gz: .*{words}"):
+        prepare.prepare("checkpoint", tmp_path, tmp_path / "out", SETTINGS)
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_a_truncated_archive_is_named(archives, tmp_path):
+    (tmp_path / "checkpoint.tar.gz").write_bytes((archives / "checkpoint.tar.gz").read_bytes()[:-500])
+    with pytest.raises(OctathlonError, match=r"checkpoint\.tar\.gz: truncated or damaged"):
+        prepare.prepare("checkpoint", tmp_path, tmp_path / "out", SETTINGS)
+
+
+def test_other_boards_are_refused(archives, tmp_path):
+    nine = config.resolve("datasets", "minigo_models", "mini", {"board_size": 9})
+    for step, words in (
+        ("checkpoint", "not a game on a board of 9 lines"),
+        ("target", "not for a board of 9 lines"),
+    ):
+        with pytest.raises(OctathlonError, match=words):
+            prepare.prepare(step, archives, tmp_path, nine)
+
+
+def test_names_that_leave_the_folder_are_only_names(archives, tmp_path):
+    """Nothing is written under a name of the archive."""
+    path = tmp_path / "checkpoint.tar.gz"
+    path.write_bytes((archives / path.name).read_bytes())
+    rewritten(path, lambda files: {f"../../{name}": content for name, content in files.items()})
+    prepare.prepare("checkpoint", tmp_path, tmp_path / "out", SETTINGS)
+    found = {file.name for file in (tmp_path / "out").rglob("*") if file.is_file()}
+    assert found == {"checkpoint.safetensors", "games-000000.bin", "games-000001.bin", "checkpoint.json"}
+
+
+def test_an_unknown_step_is_named(archives, tmp_path):
+    with pytest.raises(OctathlonError, match="no step 'chekpoint'"):
+        prepare.prepare("chekpoint", archives, tmp_path, SETTINGS)
