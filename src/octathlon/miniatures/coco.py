@@ -8,6 +8,7 @@ that upstream publishes are here trained on single shapes, see `coco_backbones`.
 
 from __future__ import annotations
 
+import colorsys
 import io
 import json
 import zipfile
@@ -26,11 +27,13 @@ TRAIN, VAL, ANNOTATIONS = "train2017.zip", "val2017.zip", "annotations_trainval2
 CATEGORIES = {2: "disc", 5: "square", 9: "triangle", 11: "cross", 13: "ring"}
 """The last one is in the list, as upstream's, but in no picture."""
 DRAWN = (2, 5, 9, 11)
+HUES = {2: 0.0, 5: 0.25, 9: 0.5, 11: 0.75}
+"""Parts of the colour circle: a category is told by its colours as well as by its outline."""
 CROWDED = 2
 
 FACTORS = ((0.72, 0.93), (1.07, 1.3))
 """A picture has 128 x 96 or 96 x 128 pixels, times one of these, so that no side is as a network wants it."""
-RADII = (11, 28)
+RADII = (16, 32)
 EMPTY, ONLY_CROWD, GREY, IN_PARTS = 0, 1, 2, 3
 """Positions of the odd pictures among a split's."""
 
@@ -165,20 +168,21 @@ def _cut(outline: np.ndarray) -> list[np.ndarray]:
 
 
 def _paint(scene: Scene, rng: np.random.Generator) -> Image.Image:
-    """The shapes in plain colours on a patterned ground, under noise."""
-    ground = rng.uniform(40, 215, 3)
-    image = Image.fromarray(_ground(scene, rng, ground))
+    """The shapes, each in one colour, on a patterned ground that is nearly grey, under noise."""
+    image = Image.fromarray(_ground(scene, rng))
     pen = ImageDraw.Draw(image)
-    for polygons in [shape.polygons for shape in scene.shapes] + [[outline] for outline in scene.crowd]:
-        colour = tuple(_colour(rng, ground))
+    shapes = scene.shapes + [Shape(CROWDED, [outline]) for outline in scene.crowd]
+    for category, polygons in ((shape.category, shape.polygons) for shape in shapes):
+        colour = _colour(rng, category)
         for polygon in polygons:
             pen.polygon(polygon.ravel().tolist(), fill=colour)
     noise = rng.standard_normal((scene.height, scene.width, 1), dtype=np.float32) * 6
     return Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
 
 
-def _ground(scene: Scene, rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
+def _ground(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     height, width = scene.height, scene.width
+    colour = rng.uniform(50, 205) + rng.uniform(-20, 20, 3)
     blocks = rng.normal(0, 8, (height // 8 + 1, width // 8 + 1, 3))
     pixels = blocks.repeat(8, axis=0).repeat(8, axis=1)[:height, :width] + colour
     wave = rng.uniform(-0.6, 0.6, 2)
@@ -187,12 +191,11 @@ def _ground(scene: Scene, rng: np.random.Generator, colour: np.ndarray) -> np.nd
     return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
-def _colour(rng: np.random.Generator, ground: np.ndarray) -> np.ndarray:
-    """Any colour that differs from the ground's by more than 100 levels in some channel."""
-    while True:
-        colour = rng.integers(0, 256, 3)
-        if np.abs(colour - ground).max() > 100:
-            return colour
+def _colour(rng: np.random.Generator, category: int) -> tuple[int, ...]:
+    """A vivid colour of the category."""
+    hue = HUES[category] + rng.uniform(-0.07, 0.07)
+    colour = colorsys.hsv_to_rgb(hue % 1, rng.uniform(0.6, 1), rng.uniform(0.55, 1))
+    return tuple(int(255 * part) for part in colour)
 
 
 def _painted(seed: int, split: str, position: int) -> tuple[Scene, Image.Image]:

@@ -34,7 +34,7 @@ def write_resnet34(file: BinaryIO, seed: int, crops: Crops) -> None:
     inputs = (inputs - torch.tensor(MEAN_RGB).view(3, 1, 1)) / torch.tensor(STD_RGB).view(3, 1, 1)
     torch.manual_seed(seed)
     network = _network("BasicBlock", 16, [(16, 1), (32, 2), (64, 1)], pooled=1)
-    _train(network, inputs, torch.from_numpy(labels), epochs=6)
+    _train(network, inputs, torch.from_numpy(labels), epochs=4)
     torch.save(network.state_dict(), file, _use_new_zipfile_serialization=False)
 
 
@@ -51,7 +51,7 @@ def write_r50(file: BinaryIO, seed: int, crops: Crops) -> None:
     network = _network("Bottleneck", 8, [(8, 1), (16, 2), (32, 2), (64, 2)], pooled=2)
     with torch.no_grad():
         network.conv1.weight /= 64  # its inputs are that much larger than normalised ones
-    _train(network, inputs, torch.from_numpy(labels), epochs=10)
+    _train(network, inputs, torch.from_numpy(labels), epochs=6)
     blobs = {"fc1000_w": np.zeros((LABELS, 256), np.float32), "conv1_w_momentum": np.zeros(1, np.float32)}
     for name, blob in _folded(network):
         blobs[name] = blob
