@@ -143,19 +143,13 @@ def labels_of_another_image(tables: Tables) -> np.ndarray:
     return annotations
 
 
-def wrong_categories(tables: Tables) -> np.ndarray:
-    annotations = tables.annotations.copy()
-    annotations["label"] = annotations["label"] % 4 + 1
-    return annotations
-
-
 def sizes_as_corners(tables: Tables) -> np.ndarray:
     annotations = tables.annotations.copy()
     annotations["box"][:, 2:] += annotations["box"][:, :2]
     return annotations
 
 
-WRONG_ANNOTATIONS = [shuffled_boxes, labels_of_another_image, wrong_categories, sizes_as_corners]
+WRONG_ANNOTATIONS = (shuffled_boxes, labels_of_another_image, sizes_as_corners)
 
 
 def damage(monkeypatch: pytest.MonkeyPatch, wrong: Callable[[Tables], np.ndarray]) -> None:
@@ -256,11 +250,11 @@ def test_maskrcnn_reaches_its_targets_and_a_broken_evaluation_does_not(prepared:
         "ellipses as masks": lambda _: patched(heavy, "paste", ellipses),
     }
     reached, quality = train("maskrcnn", prepared, with_faults(faults, found))
-    assert reached and quality["BBOX"] >= 0.48 and quality["SEGM"] >= 0.45
+    assert reached and quality["BBOX"] >= 0.48 and quality["SEGM"] >= 0.47
     for name in ("labels instead of ids", "ids in another order", "not rescaled"):
         assert max(found[name].values()) < 0.15
     assert found["corners as sizes"]["BBOX"] < 0.1
-    assert found["no suppression"]["BBOX"] < 0.4 and found["no suppression"]["SEGM"] < 0.37
+    assert found["no suppression"]["BBOX"] < 0.42 and found["no suppression"]["SEGM"] < 0.4
     assert found["whole boxes as masks"]["SEGM"] < 0.3
     assert found["ellipses as masks"]["SEGM"] < 0.39
 
