@@ -210,6 +210,14 @@ BAD = {
         {"systems": {"nodes": {"runtime": 5}}},
         "systems.nodes.runtime: unknown key; did you mean runtime_min?",
     ),
+    "an archive that is not declared": (
+        {"datasets": {"coco": {"archive_sources": {"R50.pkl": "miniature"}}}},
+        "datasets.coco.archive_sources.R50.pkl: unknown name; did you mean R-50.pkl?",
+    ),
+    "an archive's source": (
+        {"datasets": {"coco": {"archive_sources": {"R-50.pkl": 5}}}},
+        "datasets.coco.archive_sources.R-50.pkl: Input should be a valid string, not 5",
+    ),
     "not chosen but wrong": (
         {"benchmarks": [], "overrides": {"resnet": {"widht": 3}}},
         "overrides.resnet.widht: unknown key; did you mean width?",
@@ -292,7 +300,10 @@ def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 GOOD = yaml.safe_load((ROOT / "config.yaml").read_text()) | {
     "runs": {"resnet": 3},
-    "datasets": {"imagenet": {"source": "miniature", "miniature": {"train_per_class": 9}}},
+    "datasets": {
+        "imagenet": {"source": "miniature", "miniature": {"train_per_class": 9}},
+        "coco": {"archive_sources": {"R-50.pkl": "upstream"}},
+    },
     "overrides": {"resnet": {"cadence": {"every": 2}, "target": {"accuracy": 0.5}, "blocks": [1, 1]}},
 }
 

@@ -13,7 +13,7 @@ Each data set declares its upstream archives once, in `datasets/<name>/sources.y
         checksum: "md5:1d675b47…"           # md5:… or sha256:…; left out where unknown
         urls: []                            # mirrors in order (http, https, file); none: behind a login
 
-A data set's configured source is one of
+A data set's configured source, or that of one of its archives (`archive_sources`), is one of
 
     miniature       drawn by the project's own writers
     upstream        the declared archives: from `downloads/` beside the archives' folder, where a user puts
@@ -98,7 +98,8 @@ class Request:
         if own is None or own.exists():
             return None
         if self.source != "upstream":
-            return f"{own}: not there; put it there, or set datasets/{self.dataset}/source to its folder"
+            where = f"datasets.{self.dataset}"
+            return f"{own}: not there; put it there, or name its folder in {where}.source or .archive_sources"
         size = f"{self.archive.bytes:,} bytes" if self.archive.bytes else "size unknown"
         return (
             f"{self.archive.name} ({size}) is missing: get it from {self.archive.login} and put it at {own}"
