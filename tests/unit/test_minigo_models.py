@@ -16,7 +16,9 @@ from safetensors.numpy import load_file
 
 from octathlon import config
 from octathlon.benchmarks.minigo import tree
-from octathlon.benchmarks.minigo.rules import KOMI, area, empty_chains, geometry
+from octathlon.benchmarks.minigo.area import area
+from octathlon.benchmarks.minigo.features import find_legal, write_planes
+from octathlon.benchmarks.minigo.rules import KOMI, empty_chains, geometry
 from octathlon.datasets.minigo_models import prepare
 from octathlon.datasets.minigo_models.games import read_game
 from octathlon.datasets.minigo_models.names import tensor_names
@@ -81,8 +83,8 @@ def test_games_follow_the_rules_and_show_what_the_benchmarks_own_features_show(a
         tree.reset(trees, 0, np.uint64(0))
         legal, planes = np.zeros(26, np.int8), np.zeros((13, 25), np.uint8)
         for move, shown, policy in zip(moves, unpack_planes(rows, 5), rows["policy"], strict=True):
-            tree.find_legal(trees, go, chains, 0, 0, True, legal)
-            tree.write_planes(trees, go, chains, 0, 0, legal, planes)
+            find_legal(trees, go, chains, 0, 0, True, legal)
+            write_planes(trees, go, chains, 0, 0, legal, planes)
             assert (planes == shown).all()
             assert ((policy > 0) == (legal > 0)).all()
             tree.advance(trees, go, chains, 0, move, 76, False)
