@@ -131,7 +131,9 @@ def _rows(path: Path, name: str, content: bytes, settings: Settings, game: int) 
 
 def _tensors(entries: dict[str, Entry], data: bytes | np.ndarray, source: Path) -> dict[str, np.ndarray]:
     """All but those of other types than float32 and int64."""
-    return read_tensors({name: entry for name, entry in entries.items() if entry.dtype is not None}, data, source)
+    return read_tensors(
+        {name: entry for name, entry in entries.items() if entry.dtype is not None}, data, source
+    )
 
 
 def _save_model(
