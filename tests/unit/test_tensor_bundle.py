@@ -11,13 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octathlon import digest
-from octathlon.datasets import crc32c
-from octathlon.datasets.protobuf import fields, split, varint
 from octathlon.datasets.snappy import decompress
 from octathlon.datasets.tensor_bundle import LIMIT, Entry, mapped, read_index, read_tensors
 from octathlon.errors import OctathlonError
-from octathlon.miniatures import crc32c as writers_crc32c
 from octathlon.miniatures import protobuf, tensor_bundle
+from octathlon.miniatures.crc32c import masked_crc32c
 
 rng = np.random.default_rng(3)
 WEIGHTS = {
@@ -51,7 +49,7 @@ def index_of(*blocks: bytes, compression: int = 0) -> bytes:
         handle = protobuf.varint(len(content)) + protobuf.varint(len(block))
         handles.append((b"%d" % len(handles), handle))
         block += bytes([compression])
-        content += block + struct.pack("<I", writers_crc32c.masked_crc32c(block))
+        content += block + struct.pack("<I", masked_crc32c(block))
     footer = b"".join(tensor_bundle._append(content, tensor_bundle._block(block)) for block in ([], handles))
     return bytes(content) + footer.ljust(40, b"\0") + struct.pack("<Q", tensor_bundle.MAGIC)
 
@@ -70,7 +68,7 @@ def test_tensors_come_through() -> None:
 def test_index_tells_type_shape_place_and_checksum() -> None:
     entries = read_index(INDEX, SOURCE)
     first, second = sorted(ALL)[:2]
-    checksum = writers_crc32c.masked_crc32c(ALL[first].tobytes())
+    checksum = masked_crc32c(ALL[first].tobytes())
     assert entries[first] == Entry(np.dtype("<f4"), shape=(5,), offset=0, size=20, checksum=checksum)
     assert entries[second].offset == 20
     step = entries["global_step"]
@@ -92,38 +90,6 @@ def test_both_preparations_rerun_when_the_reader_changes(module: str) -> None:
     assert {
         f"octathlon.datasets.{name}" for name in ("tensor_bundle", "crc32c", "snappy", "protobuf")
     } <= closure
-
-
-# Checksums ---------------------------------------------------------------------------------------------
-
-KNOWN = {
-    bytes(32): 0x8A9136AA,
-    b"\xff" * 32: 0x62A8AB43,
-    bytes(range(32)): 0x46DD794E,
-    bytes(range(31, -1, -1)): 0x113FDB5C,
-    b"123456789": 0xE3069283,
-}
-
-
-@pytest.mark.parametrize(("content", "crc"), KNOWN.items())
-def test_checksums_are_crc32c(content: bytes, crc: int) -> None:
-    """RFC 3720, B.4, and the check value of the catalogue of CRCs; of reader and writer."""
-    masked = (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
-    assert crc32c.crc32c(content) == crc and crc32c.masked_crc32c(content) == masked
-    assert writers_crc32c.masked_crc32c(content) == masked
-    assert writers_crc32c.masked_crc32cs([content, content[::-1]]) == [
-        masked,
-        writers_crc32c.masked_crc32c(content[::-1]),
-    ]
-
-
-@pytest.mark.parametrize("pieces", [1, 2, 3, 7, crc32c.PIECES + 2])
-@pytest.mark.parametrize("more", [0, 1, crc32c.PIECE - 1])
-def test_checksums_of_long_contents(pieces: int, more: int) -> None:
-    """Joined from pieces as they are byte by byte."""
-    content = np.random.default_rng(pieces).bytes(pieces * crc32c.PIECE + more)
-    assert crc32c.masked_crc32c(content) == writers_crc32c.masked_crc32c(content)
-    assert crc32c.masked_crc32c(np.frombuffer(content, np.uint8)) == crc32c.masked_crc32c(content)
 
 
 # Snappy ------------------------------------------------------------------------------------------------
@@ -209,30 +175,6 @@ def test_no_bytes_do_harm_to_decompression(content: bytes, length: int) -> None:
         assert "damaged" in str(error)
 
 
-# Protocol buffers --------------------------------------------------------------------------------------
-
-
-def test_messages_of_the_encoding_guide() -> None:
-    """protobuf.dev/programming-guides/encoding: 150 in field 1, "testing" in field 2, a message in field 3."""
-    message = bytes.fromhex("089601 120774657374696e67 1a03089601")
-    assert list(fields(message)) == [(1, 150), (2, b"testing"), (3, b"\x08\x96\x01")]
-    assert split(message) == ({1: 150}, {2: b"testing", 3: b"\x08\x96\x01"})
-    assert protobuf.field(1, 150) + protobuf.field(2, b"testing") == message[:12]
-    assert list(fields(protobuf.fixed32(6, 258))) == [(6, b"\x02\x01\0\0")]
-
-
-@pytest.mark.parametrize("message", ["08", "0896", "1207746573", "0b", "3501", "08" + "ff" * 11])
-def test_what_is_no_message_is_refused(message: str) -> None:
-    with pytest.raises(ValueError, match=r"not a message|cut short"):
-        list(fields(bytes.fromhex(message)))
-
-
-@given(st.integers(0, 2**64 - 1))
-def test_numbers_of_all_sizes(value: int) -> None:
-    content = protobuf.varint(value)
-    assert varint(b"x" + content + b"\x01", 1) == (value, 1 + len(content))
-
-
 # Damaged -----------------------------------------------------------------------------------------------
 
 
@@ -266,7 +208,7 @@ def entry(**changed: bytes) -> bytes:
         "dtype": protobuf.field(1, 1),
         "shape": protobuf.field(2, b"".join(axis)),
         "size": protobuf.field(5, 24),
-        "checksum": protobuf.fixed32(6, writers_crc32c.masked_crc32c(bytes(24))),
+        "checksum": protobuf.fixed32(6, masked_crc32c(bytes(24))),
     } | changed
     return index_of(tensor_bundle._block([(b"", tensor_bundle._header()), (b"x", b"".join(parts.values()))]))
 

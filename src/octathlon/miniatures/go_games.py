@@ -1,4 +1,4 @@
-"""Games of go between two players who draw their moves, as the miniature of minigo's checkpoint brings them.
+"""Games of Go between two players who draw their moves, as the miniature of minigo's checkpoint brings them.
 
 They draw the more readily what captures more, and never fill an eye of their own. Rules: area scoring, no suicide,
 positional superko. A board is a tuple of its points row by row: 1 black, -1 white, 0 empty.
