@@ -215,6 +215,7 @@ def reframed(change):
         (without("selfplay"), "no model or no games"),
         (game_of(lambda content: content[:-9]), "cut short"),
         (game_of(lambda content: b"junk"), "incorrect header"),
+        (game_of(reframed(lambda _: b"")), "no position"),
         (game_of(reframed(lambda data: data[:-9])), "a record is cut short"),
         (game_of(reframed(lambda data: data.replace(b"\x02pi", b"\x02pj"))), "a record without 'pi'"),
         (game_of(reframed(lambda data: data.replace(struct.pack("<f", 1), struct.pack("<f", 3)).replace(

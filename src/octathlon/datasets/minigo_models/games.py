@@ -26,6 +26,8 @@ def read_game(content: bytes, size: int, game: int) -> np.ndarray:
         ValueError: if it is damaged or of another board.
     """
     examples = [_features(record) for record in _records(_inflate(content))]
+    if not examples:
+        raise ValueError("no position in it")
     points = size * size
     try:
         planes = np.stack([np.frombuffer(example["x"], np.uint8) for example in examples])

@@ -146,7 +146,7 @@ def _save_model(
     with publish(path) as temporary:
         temporary.write_bytes(save(weights))
     facts = {"files": [path.name], "blocks": blocks, "filters": len(weights["bn.weight"])}
-    if "global_step" in tensors:
+    if "global_step" in tensors and tensors["global_step"].ndim == 0:
         facts["global_step"] = int(tensors["global_step"])
     return facts
 
