@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numba
 
-KERNELS = ("rules.py", "features.py", "tree.py", "turns.py")
+KERNELS = ("rules.py", "area.py", "features.py", "tree.py", "puct.py", "turns.py")
 
 
 def _cache_folder() -> Path:

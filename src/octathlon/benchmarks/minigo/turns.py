@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from octathlon.benchmarks.minigo.area import all_pass_alive, area
 from octathlon.benchmarks.minigo.compiled import kernel
 from octathlon.benchmarks.minigo.features import PLANES, find_legal, write_planes
-from octathlon.benchmarks.minigo.rules import BLACK, EMPTY, KOMI, all_pass_alive, area
-from octathlon.benchmarks.minigo.tree import EXPANDED, OVER, advance, clear, exploration
+from octathlon.benchmarks.minigo.puct import exploration
+from octathlon.benchmarks.minigo.rules import BLACK, EMPTY, KOMI
+from octathlon.benchmarks.minigo.tree import EXPANDED, OVER, advance, clear
 
 RESIGN = -1
 TEMPERATURE = 0.98
