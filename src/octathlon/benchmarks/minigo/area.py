@@ -91,8 +91,8 @@ def all_pass_alive(board, go, chains, owned):
     """Find what is unconditionally alive of both colours; `owned` gets 1, -1 or 0. True if that is the whole board."""
     find_chains(board, go, chains)
     owned[:] = EMPTY
-    pass_alive(board, go, chains, BLACK, owned)
-    pass_alive(board, go, chains, WHITE, owned)
+    for colour in (BLACK, WHITE):
+        pass_alive(board, go, chains, colour, owned)
     return owned.all()
 
 

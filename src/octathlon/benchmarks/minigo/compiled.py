@@ -29,7 +29,7 @@ def _cache_folder() -> Path:
 
 CACHE = _cache_folder()
 numba.config.CACHE_DIR = str(CACHE)
-kernel = numba.njit(cache=True)
+kernel = numba.njit(cache=True, no_cfunc_wrapper=True)
 
 
 @contextmanager

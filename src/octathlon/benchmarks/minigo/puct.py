@@ -11,7 +11,7 @@ import numpy as np
 
 from octathlon.benchmarks.minigo.compiled import kernel
 from octathlon.benchmarks.minigo.features import PLANES, choose_symmetry, find_legal, turn, write_planes
-from octathlon.benchmarks.minigo.tree import EXPANDED, OVER, grow
+from octathlon.benchmarks.minigo.tree import EXPANDED, OVER, ROOT, grow
 
 C_BASE, C_INIT = 19652.0, 1.25
 
@@ -48,7 +48,7 @@ def best_action(trees, game, node):
 @kernel
 def _descend(trees, go, chains, game, max_moves):
     """The leaf that the search wants to look at."""
-    node = 0
+    node = ROOT
     while trees.states[game, node] == EXPANDED:
         action = best_action(trees, game, node)
         child = trees.children[game, node, action]
@@ -63,7 +63,7 @@ def select_leaves(trees, go, chains, wanted, virtual_losses, max_moves, keep_eye
     Args:
         wanted: bool of shape (games,).
         keep_eyes: see `find_legal`.
-        found: int32 of shape (leaves, 3), gets game, node and symmetry of each leaf.
+        found: int64 of shape (leaves, 3), gets game, node and symmetry of each leaf.
         features: uint8 of shape (leaves, 13, points), gets the leaves' planes.
     """
     points = trees.boards.shape[2] - 1
@@ -88,7 +88,7 @@ def select_leaves(trees, go, chains, wanted, virtual_losses, max_moves, keep_eye
                 found[count, 0], found[count, 1], found[count, 2] = game, leaf, symmetry
                 turn(planes, go.symmetries[symmetry], features[count])
                 count += 1
-            _lose(trees, game, leaf, 1)
+            _lose(trees, game, leaf, np.int64(1))
             selected += 1
             if selected == virtual_losses or leaf == 0:
                 break

@@ -28,7 +28,7 @@ class Search:
         self.trees = tree.plant(games, settings.tree_nodes, size, settings.max_moves)
         self._evaluate = evaluate
         self._penalty = settings.value_init_penalty if penalty is None else penalty
-        self._found = np.zeros((leaves, 3), np.int32)
+        self._found = np.zeros((leaves, 3), np.int64)
         self._features = np.zeros((leaves, PLANES, size * size), np.uint8)
 
     def reset(self, game: int, salt: int) -> None:

@@ -16,6 +16,8 @@ from octathlon.benchmarks.minigo.features import HISTORY
 from octathlon.benchmarks.minigo.rules import BLACK, EMPTY, KOMI, place, remember
 
 FRESH, EXPANDED, OVER = 0, 1, 2
+ROOT = np.int64(0)
+"""The root's node. It has a type: numba compiles a kernel anew for each plain literal that it is called with."""
 
 
 class Trees(NamedTuple):
@@ -157,7 +159,7 @@ def advance(trees, go, chains, game, move, max_moves, keep):
     """Play `move` in a game: its node becomes the root, with the tree below it if `keep`."""
     child = trees.children[game, 0, move] if trees.states[game, 0] == EXPANDED else 0
     if child == 0:
-        child = grow(trees, go, chains, game, 0, move, max_moves)
+        child = grow(trees, go, chains, game, ROOT, move, max_moves)
     for back in range(HISTORY - 2, 0, -1):
         trees.past[game, back] = trees.past[game, back - 1]
     trees.past[game, 0] = trees.boards[game, 0]
