@@ -22,6 +22,7 @@ import torch
 
 from octathlon import config, registry
 from octathlon.benchmarks.minigo import turns
+from octathlon.benchmarks.minigo.area import area
 from octathlon.benchmarks.minigo.benchmark import SelfPlay
 from octathlon.benchmarks.minigo.compiled import kernel
 from octathlon.benchmarks.minigo.game import Game
@@ -30,7 +31,6 @@ from octathlon.benchmarks.minigo.players import new_network, player
 from octathlon.benchmarks.minigo.rules import (
     BLACK,
     KOMI,
-    area,
     empty_board,
     empty_chains,
     find_chains,

@@ -134,6 +134,9 @@ def _resolve(kind: str, name: str, scale: str, where: str, over: Mapping[str, An
     for key in OPEN_MAPS:
         if isinstance(over.get(key), Mapping):
             errors += _unknown(f"{where}.{key}", over[key], defaults.get(key, {}))
+    if kind == "datasets" and isinstance(given := over.get("archive_sources"), Mapping):
+        declared = [archive["name"] for archive in registry.sources(name)["archives"]]
+        errors += _unknown(f"{where}.archive_sources", given, declared)
     return _parse(model, merge(defaults, over), where, errors)
 
 

@@ -19,6 +19,9 @@ from typing import Any
 
 from octathlon.errors import OctathlonError
 
+CLOCK_ERROR_S = 2.0
+"""Processes' times of birth count from the boot, whose time is known to a second."""
+
 
 def file_digest(path: Path, algorithm: str = "sha256") -> str:
     """The hexadecimal digest of a file's content, read in a stream."""
@@ -67,20 +70,22 @@ def _remove_leftovers(path: Path) -> None:
     """Remove the temporary files of `path` whose writers, on this host, are dead."""
     pattern = re.compile(re.escape(_temporary_prefix(path)) + r"([1-9]\d{0,8})\.tmp")
     for beside in path.parent.iterdir():
-        found = pattern.fullmatch(beside.name)
-        if found and not _is_another_process(int(found[1])):
-            beside.unlink(missing_ok=True)
+        if found := pattern.fullmatch(beside.name):
+            with suppress(FileNotFoundError):  # its writer was faster
+                if not _is_at_work(int(found[1]), beside.stat().st_mtime):
+                    beside.unlink()
 
 
-def _is_another_process(pid: int) -> bool:
-    """True if a process other than this one is alive under `pid`; an own file is an earlier namesake's."""
+def _is_at_work(pid: int, written: float) -> bool:
+    """Whether what wrote a file at that time is alive under `pid`: not this process, a later namesake or a zombie."""
+    import psutil  # takes time to load and is seldom needed
+
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        process = psutil.Process(pid)
+        began, state = process.create_time(), process.status()
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:  # alive, of another user
-        return True
-    return pid != os.getpid()
+    return pid != os.getpid() and state != psutil.STATUS_ZOMBIE and began < written + CLOCK_ERROR_S
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -64,10 +64,17 @@ class DatasetSettings(Strict):
     source: str = Field(
         description="miniature, upstream, or a folder or URL prefix that holds the upstream archives"
     )
+    archive_sources: dict[str, str] = Field(
+        default={}, description="archive -> its own source, for those that come from elsewhere"
+    )
     miniature: dict[str, Any] = Field(
         default={}, description="sizes of the miniature, for the data set's writer"
     )
 
+    def source_of(self, archive: str) -> str:
+        """Where an archive comes from."""
+        return self.archive_sources.get(archive, self.source)
+
     def preparation(self) -> dict[str, Any]:
         """All that the prepared data depend on beside the archives."""
-        return self.model_dump(exclude={"source", "miniature"})
+        return self.model_dump(exclude={"source", "archive_sources", "miniature"})

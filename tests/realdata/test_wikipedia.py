@@ -17,6 +17,7 @@ from octathlon.datasets.wikipedia.samples import FIELDS
 from octathlon.datasets.wikipedia.settings import Settings
 from octathlon.datasets.wikipedia.shards import read_shard
 from octathlon.miniatures import wikipedia as miniature
+from octathlon.miniatures.made_up_world import SPECIALS
 from octathlon.receipts import read_json
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit"))
@@ -40,7 +41,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
         words.update(plain_bert.basic_words(page.text[:20_000]))
     letters = sorted({letter for word in words for letter in word if words[word] > 5})
     pieces = [word for word, _ in words.most_common(3000) if len(word) < 30]
-    vocabulary = [*miniature.SPECIALS, *pieces, *letters, *(f"##{letter}" for letter in letters)]
+    vocabulary = [*SPECIALS, *pieces, *letters, *(f"##{letter}" for letter in letters)]
     (folder / prepare.VOCABULARY).write_text("".join(f"{piece}\n" for piece in dict.fromkeys(vocabulary)))
     return folder
 

@@ -90,6 +90,7 @@ def cluster(tmp_path):
 
 
 def test_jobs_run_on_one_node_and_across_two(cluster, tmp_path):
+    (tmp_path / "project").mkdir()
     project = copy_of_sources(tmp_path / "project")
     (project.folder / "slurm.yaml").write_text(OVERLAY)
     done = subprocess.run(

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octathlon import registry
+from octathlon.archives.sources import request
 from octathlon.config import Config, Keys, load, merge, resolve
 from octathlon.errors import OctathlonError
 from octathlon.systems import System
@@ -54,6 +55,13 @@ def test_overrides_reach_into_maps_and_leave_the_rest() -> None:
     plain = load({}).benchmarks["resnet"]
     assert (settings.cadence.every, settings.width) == (2, 8)
     assert settings.cadence.limit == plain.cadence.limit and settings.blocks == plain.blocks
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests/realdata").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_overlays_of_real_data_are_valid_and_name_archives_that_can_be_had(path: Path) -> None:
+    for dataset, settings in load(yaml.safe_load(path.read_text())).datasets.items():
+        for name in registry.preparer(dataset).archives(settings):
+            request(dataset, registry.sources(dataset), name, settings.source_of(name), Path("archives"))
 
 
 def test_data_set_keys_override_too() -> None:
@@ -210,6 +218,14 @@ BAD = {
         {"systems": {"nodes": {"runtime": 5}}},
         "systems.nodes.runtime: unknown key; did you mean runtime_min?",
     ),
+    "an archive that is not declared": (
+        {"datasets": {"coco": {"archive_sources": {"R50.pkl": "miniature"}}}},
+        "datasets.coco.archive_sources.R50.pkl: unknown name; did you mean R-50.pkl?",
+    ),
+    "an archive's source": (
+        {"datasets": {"coco": {"archive_sources": {"R-50.pkl": 5}}}},
+        "datasets.coco.archive_sources.R-50.pkl: Input should be a valid string, not 5",
+    ),
     "not chosen but wrong": (
         {"benchmarks": [], "overrides": {"resnet": {"widht": 3}}},
         "overrides.resnet.widht: unknown key; did you mean width?",
@@ -292,7 +308,10 @@ def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 GOOD = yaml.safe_load((ROOT / "config.yaml").read_text()) | {
     "runs": {"resnet": 3},
-    "datasets": {"imagenet": {"source": "miniature", "miniature": {"train_per_class": 9}}},
+    "datasets": {
+        "imagenet": {"source": "miniature", "miniature": {"train_per_class": 9}},
+        "coco": {"archive_sources": {"R-50.pkl": "upstream"}},
+    },
     "overrides": {"resnet": {"cadence": {"every": 2}, "target": {"accuracy": 0.5}, "blocks": [1, 1]}},
 }
 

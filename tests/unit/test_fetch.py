@@ -229,9 +229,32 @@ def test_a_wrong_declaration_is_told_by_key(document: dict, message: str) -> Non
     assert str(error.value).startswith("sources.yaml of toy: ")
 
 
+def test_own_data_can_hold_more_archives_than_are_declared(tmp_path: Path) -> None:
+    """A case or a part of one's own; the list of checksums beside it binds as ever."""
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "b.tar").write_bytes(OTHER)
+    more = request("toy", DOCUMENT, "b.tar", str(own), tmp_path / "archives")
+    assert fetch(more, "")["sha256"] == hashlib.sha256(OTHER).hexdigest()
+    (own / "SHA256SUMS").write_text(f"{SHA256}  b.tar\n")
+    with pytest.raises(OctathlonError, match="not the declared archive"):
+        fetch(more, "")
+
+
 def test_a_wrong_request_is_told(tmp_path: Path) -> None:
-    with pytest.raises(OctathlonError, match=r"toy: no archive 'b.tar'; declared are a.tar"):
-        request("toy", DOCUMENT, "b.tar", "upstream", tmp_path)
+    for source in ("upstream", "miniature"):
+        with pytest.raises(
+            OctathlonError, match=rf"toy: no archive 'b.tar' in source {source}; declared are a.tar"
+        ):
+            request("toy", DOCUMENT, "b.tar", source, tmp_path)
+    with pytest.raises(
+        OctathlonError, match=r"toy: no archive '../b.tar' in source /data; declared are a.tar"
+    ):
+        request("toy", DOCUMENT, "../b.tar", "/data", tmp_path)
+    many = DOCUMENT | {"archives": [{"name": f"case_{number:05d}.tar"} for number in range(300)]}
+    with pytest.raises(OctathlonError) as error:
+        request("toy", many, "case_00300.tar", "upstream", tmp_path)
+    assert len(str(error.value)) < 300
     with pytest.raises(OctathlonError, match=r"source 's3://bucket' is not a http, https or file URL"):
         request("toy", DOCUMENT, "a.tar", "s3://bucket", tmp_path)
 

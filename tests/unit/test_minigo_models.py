@@ -16,14 +16,17 @@ from safetensors.numpy import load_file
 
 from octathlon import config
 from octathlon.benchmarks.minigo import tree
-from octathlon.benchmarks.minigo.rules import KOMI, area, empty_chains, geometry
+from octathlon.benchmarks.minigo.area import area
+from octathlon.benchmarks.minigo.features import find_legal, write_planes
+from octathlon.benchmarks.minigo.rules import KOMI, empty_chains, geometry
 from octathlon.datasets.minigo_models import prepare
-from octathlon.datasets.minigo_models.bundle import masked_crc32c, read_bundle
 from octathlon.datasets.minigo_models.games import read_game
 from octathlon.datasets.minigo_models.names import tensor_names
 from octathlon.datasets.minigo_models.rows import pack, row_type, unpack_planes
+from octathlon.datasets.tensor_bundle import read_index, read_tensors
 from octathlon.errors import OctathlonError
 from octathlon.miniatures import minigo_models as miniature
+from octathlon.miniatures.protobuf import field
 from octathlon.receipts import read_json
 
 SETTINGS = config.resolve("datasets", "minigo_models", "mini", {})
@@ -80,8 +83,8 @@ def test_games_follow_the_rules_and_show_what_the_benchmarks_own_features_show(a
         tree.reset(trees, 0, np.uint64(0))
         legal, planes = np.zeros(26, np.int8), np.zeros((13, 25), np.uint8)
         for move, shown, policy in zip(moves, unpack_planes(rows, 5), rows["policy"], strict=True):
-            tree.find_legal(trees, go, chains, 0, 0, True, legal)
-            tree.write_planes(trees, go, chains, 0, 0, legal, planes)
+            find_legal(trees, go, chains, 0, 0, True, legal)
+            write_planes(trees, go, chains, 0, 0, legal, planes)
             assert (planes == shown).all()
             assert ((policy > 0) == (legal > 0)).all()
             tree.advance(trees, go, chains, 0, move, 76, False)
@@ -129,8 +132,9 @@ def test_manifest_and_files(prepared):
 
 
 def test_weights_get_our_names_and_axes(archives, prepared):
-    index, data = ((archives / name).read_bytes() for name in (INDEX, DATA))
-    theirs, ours = read_bundle(index, data), load_file(prepared / "target.safetensors")
+    index, data = archives / INDEX, archives / DATA
+    theirs = read_tensors(read_index(index.read_bytes(), index), data.read_bytes(), data)
+    ours = load_file(prepared / "target.safetensors")
     assert set(ours) == set(tensor_names(2).values())
     assert theirs["conv2d/kernel"].shape == (3, 3, 13, 16) and ours["conv.weight"].shape == (16, 13, 3, 3)
     assert (ours["conv.weight"][2, 1] == theirs["conv2d/kernel"][:, :, 1, 2]).all()
@@ -148,15 +152,6 @@ def test_rows_round_trip():
     assert (rows["policy"] == policies).all() and set(rows["outcome"]) == {-1} and set(rows["game"]) == {3}
 
 
-def test_checksums_are_crc32c():
-    """RFC 3720, B.4: 32 zeros, 32 ones, 0 to 31."""
-    known = {bytes(32): 0x8A9136AA, b"\xff" * 32: 0x62A8AB43, bytes(range(32)): 0x46DD794E}
-    for content, crc in known.items():
-        masked = (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
-        assert masked_crc32c(content) == masked
-        assert miniature._checksums([content]) == [masked]
-
-
 # Damage ----------------------------------------------------------------------------------------------------
 
 
@@ -169,7 +164,7 @@ def test_any_flipped_byte_of_a_model_is_noticed(archives, tmp_path, name):
     for place in rng.integers(len(content) - 60, size=20):
         content[place] ^= 0x10
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(OctathlonError, match=r"target\.index: cannot read the model"):
+        with pytest.raises(OctathlonError, match=rf"{name}: cannot read the .* of a TensorFlow checkpoint"):
             prepare.prepare("target", tmp_path, tmp_path / "out", SETTINGS)
         content[place] ^= 0x10
     assert not list(tmp_path.glob("out/*.safetensors"))
@@ -179,7 +174,7 @@ def test_any_flipped_byte_of_a_model_is_noticed(archives, tmp_path, name):
 def test_a_model_cut_short_is_refused(archives, tmp_path, keep):
     for other in (INDEX, DATA):
         (tmp_path / other).write_bytes((archives / other).read_bytes()[:keep])
-    with pytest.raises(OctathlonError, match="cannot read the model"):
+    with pytest.raises(OctathlonError, match=r"target\.index: cannot read"):
         prepare.prepare("target", tmp_path, tmp_path / "out", SETTINGS)
 
 
@@ -220,6 +215,7 @@ def reframed(change):
         (without("selfplay"), "no model or no games"),
         (game_of(lambda content: content[:-9]), "cut short"),
         (game_of(lambda content: b"junk"), "incorrect header"),
+        (game_of(reframed(lambda _: b"")), "no position"),
         (game_of(reframed(lambda data: data[:-9])), "a record is cut short"),
         (game_of(reframed(lambda data: data.replace(b"\x02pi", b"\x02pj"))), "a record without 'pi'"),
         (game_of(reframed(lambda data: data.replace(struct.pack("<f", 1), struct.pack("<f", 3)).replace(
@@ -233,6 +229,23 @@ def test_a_damaged_checkpoint_is_named(archives, tmp_path, change, words):
     with pytest.raises(OctathlonError, match=rf"checkpoint\.tar\.gz: .*{words}"):
         prepare.prepare("checkpoint", tmp_path, tmp_path / "out", SETTINGS)
     assert not list(tmp_path.glob("out/*"))
+
+
+@pytest.mark.parametrize(
+    ("example", "words"),
+    [
+        (field(1, 5), "a record without 'x'"),  # numbers where messages belong
+        (field(1, field(1, 5)), "a record without 'x'"),
+        (field(1, field(1, field(1, b"x") + field(2, 5))), "a record without 'pi'"),
+        (field(1, field(1, field(1, b"\xff"))), "codec can't decode"),
+        (field(1, b"\x0b"), "not a message"),
+        (b"", "a record without 'x'"),
+    ],
+)
+def test_hostile_examples_are_refused(example, words):
+    record = struct.pack("<QI", len(example), 0) + example + bytes(4)
+    with pytest.raises(ValueError, match=words):
+        read_game(zlib.compress(record), 5, 0)
 
 
 def test_a_truncated_archive_is_named(archives, tmp_path):

@@ -10,13 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from octathlon.benchmarks.minigo.area import all_pass_alive, area
 from octathlon.benchmarks.minigo.game import Game
 from octathlon.benchmarks.minigo.gtp import GNU_GO, engine
 from octathlon.benchmarks.minigo.rules import (
     BLACK,
     WHITE,
-    all_pass_alive,
-    area,
     empty_board,
     empty_chains,
     find_chains,

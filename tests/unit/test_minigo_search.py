@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from octathlon import config
-from octathlon.benchmarks.minigo import tree, turns
+from octathlon.benchmarks.minigo import compiled, puct, tree, turns
+from octathlon.benchmarks.minigo.features import find_legal, write_planes
 from octathlon.benchmarks.minigo.match import play_match
 from octathlon.benchmarks.minigo.rules import BLACK, WHITE, empty_chains, geometry
 from octathlon.benchmarks.minigo.search import Search
@@ -101,8 +103,8 @@ def test_first_values_are_worse_than_the_parent_for_the_player_to_move(moves, va
 
 
 def test_exploration_at_no_visits():
-    assert tree.exploration(0) == pytest.approx(2 * (math.log(19653 / 19652) + 1.25))
-    assert tree.exploration(0) == pytest.approx(2.5001, abs=1e-4)
+    assert puct.exploration(0) == pytest.approx(2 * (math.log(19653 / 19652) + 1.25))
+    assert puct.exploration(0) == pytest.approx(2.5001, abs=1e-4)
 
 
 def test_selection_is_the_formula():
@@ -117,7 +119,7 @@ def test_selection_is_the_formula():
         factor = 2 * (math.log((1 + root + 19652) / 19652) + 1.25)
         bonus = factor * math.sqrt(root - 1) * trees.priors[0, 0, action] / (1 + tried)
         scores.append(total / (1 + tried) + bonus)
-    assert tree.best_action(trees, 0, 0) == int(np.argmax(scores))
+    assert puct.best_action(trees, 0, 0) == int(np.argmax(scores))
 
 
 def test_values_and_visits_add_up():
@@ -151,8 +153,8 @@ def planes_after(moves: list[int], size: int = 5) -> np.ndarray:
         tree.advance(search.trees, search.go, search.chains, 0, move, 75, False)
     legal, chains = np.zeros(size * size + 1, np.int8), empty_chains(size)
     planes = np.zeros((13, size * size), np.uint8)
-    tree.find_legal(search.trees, search.go, chains, 0, 0, False, legal)
-    tree.write_planes(search.trees, search.go, chains, 0, 0, legal, planes)
+    find_legal(search.trees, search.go, chains, 0, 0, False, legal)
+    write_planes(search.trees, search.go, chains, 0, 0, legal, planes)
     return planes
 
 
@@ -181,7 +183,7 @@ def test_pruning_keeps_the_best_and_only_cuts():
     turns.prune(search.trees, 0, after, best)
     assert after[best] == before[best] and (after <= before).all() and (after < before).any()
     trees, root = search.trees, search.trees.visits[0, 0]
-    scale = tree.exploration(root)
+    scale = puct.exploration(root)
     score = turns.action_score(trees, 0, best)
     for action in np.flatnonzero(before > 0):
         value = trees.totals[0, trees.children[0, 0, action]] / (1 + before[action])
@@ -342,3 +344,10 @@ def test_symmetries_differ_from_game_to_game():
         found.add(int(search._found[0, 2]))
     assert found == set(range(8))
     assert BLACK == 1
+
+
+def test_machine_code_is_kept_by_the_state_of_all_kernels():
+    folder = Path(compiled.__file__).parent
+    assert {path.name for path in folder.glob("*.py") if "\n@kernel\n" in path.read_text()} == set(
+        compiled.KERNELS
+    )

@@ -41,7 +41,7 @@ def test_all_that_a_user_must_provide_is_told_at_once(tmp_path: Path) -> None:
         f"a.tar (147,897,477,120 bytes) is missing: {shop} {downloads}/a.tar",
         f"b.tar (2,500,000 bytes) is missing: {shop} {downloads}/b.tar",
         f"c.tar (size unknown) is missing: {shop} {downloads}/c.tar",
-        "/nowhere/d.tar: not there; put it there, or set datasets/toy/source to its folder",
+        "/nowhere/d.tar: not there; put it there, or name its folder in datasets.toy.source or .archive_sources",
     ]
     assert not (tmp_path / "toy").exists()
 

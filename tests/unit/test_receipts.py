@@ -90,16 +90,20 @@ def test_leftovers_of_killed_writers_go_and_those_of_live_ones_stay(tmp_path: Pa
     path = tmp_path / "a"
     killed, leftover = start_writer(path)
     killed.kill()
-    killed.wait()
+    os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # dead, but its number is not free yet
     assert names(tmp_path) == [leftover]
     alive, working = start_writer(path)
     try:
         assert names(tmp_path) == [working]  # the second writer removed what the first one left
         write_json(path, {})
         assert names(tmp_path) == [working, "a"]
+        os.utime(tmp_path / working, (0, 0))  # so it was written by an earlier namesake
+        write_json(path, {})
+        assert names(tmp_path) == ["a"]
     finally:
-        alive.kill()
-        alive.wait()
+        for process in (killed, alive):
+            process.kill()
+            process.wait()
 
 
 def test_files_of_others_are_not_leftovers(tmp_path: Path) -> None:

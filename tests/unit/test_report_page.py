@@ -197,7 +197,7 @@ def test_says_what_the_results_are(tree, tmp_path):
     assert "MLPerf Training v1.1, reproduced at mini scale" in mini
     assert "have not been verified by the MLCommons Association" in mini
     assert "closed-division results" in mini
-    assert "They cannot be compared with the results above, which are those of miniatures" in mini
+    assert "They cannot be compared with the results above, which are those of small models" in mini
     unstated = Page(tmp_path, scores_of(tree), scale=None).words()
     assert "The scale of these runs was not stated" in unstated
     assert "cannot be compared with the results above." in unstated

@@ -98,7 +98,7 @@ def test_the_number_of_runs_can_be_chosen(tmp_path):
     folder = write_folder(tmp_path / "a/results/s/unet3d", [9, 7, 8], benchmark="unet3d", quality=[0.95])
     assert score(folder).reason == "3 of 40 runs"
     assert score(folder, runs={EVERY: 3}).score.minutes == 8
-    assert score(folder, runs={"unet3d": 2}).reason == "2 runs are too few to drop 1 at each end"
+    assert score(folder, runs={"unet3d": 2}).reason == "too few runs (2) to drop 1 at each end"
 
 
 def test_ncf_counts_the_first_fifty_runs_that_converge(tmp_path):

@@ -42,7 +42,7 @@ def test_no_number_without_a_valid_result(runs, words):
 
 def test_too_few_runs_to_drop_any():
     score = score_runs([1.0, 2.0], 2, 1)
-    assert (score.minutes, score.reason) == (None, "2 runs are too few to drop 1 at each end")
+    assert (score.minutes, score.reason) == (None, "too few runs (2) to drop 1 at each end")
 
 
 @pytest.mark.parametrize(

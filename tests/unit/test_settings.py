@@ -39,8 +39,16 @@ def test_one_more_run_changes_nothing_that_a_run_depends_on() -> None:
 def test_the_source_changes_nothing_that_the_preparation_depends_on() -> None:
     """The archives' receipts tell whether their content changed."""
     drawn = resolve("datasets", "imagenet", "mini", {"source": "miniature"})
-    given_ = resolve("datasets", "imagenet", "mini", {"source": "/data", "miniature": {"train_per_class": 9}})
+    over = {"source": "/data", "archive_sources": {"ILSVRC2012_img_val.tar": "upstream"}}
+    given_ = resolve("datasets", "imagenet", "mini", over | {"miniature": {"train_per_class": 9}})
     assert drawn.preparation() == given_.preparation() == {"train_shards": 2, "val_shards": 1}
+
+
+def test_an_archive_can_have_a_source_of_its_own() -> None:
+    over = {"source": "/data", "archive_sources": {"R-50.pkl": "miniature"}}
+    chosen = resolve("datasets", "coco", "mini", over)
+    assert chosen.source_of("R-50.pkl") == "miniature"
+    assert chosen.source_of("train2017.zip") == "/data"
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])

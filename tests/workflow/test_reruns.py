@@ -143,6 +143,24 @@ def test_one_changed_archive_of_an_own_folder_is_fetched_alone(project):
     assert not any(job.startswith("click_logs_scan") and "scan-0" in job for job in jobs)
 
 
+def test_an_archive_of_another_source_is_fetched_alone_and_the_others_stay_drawn(project):
+    own = project.folder / "one"
+    own.mkdir()
+    day = archives_of(project, "click_logs")[1]
+    lines = gzip.decompress(day.read_bytes()).splitlines(keepends=True)
+    (own / day.name).write_bytes(gzip.compress(b"".join(lines[:-1])))
+    (project.folder / "one.yaml").write_text(
+        f"datasets: {{click_logs: {{archive_sources: {{{day.name}: one}}}}}}\n"
+    )
+    jobs = project.run("data", overlays=("tiny.yaml", "one.yaml"))
+    assert {job for job in jobs if job.startswith("archive ")} == {
+        f"archive data/mini/click_logs/archives/{day.name}.json"
+    }
+    assert day.samefile(own / day.name)
+    assert "click_logs_scan data/mini/click_logs/prepared/receipts/scan-1.json" in jobs
+    assert project.run("data", overlays=("tiny.yaml", "one.yaml")) == set()
+
+
 def test_one_more_run_is_one_run_and_a_score(project):
     (project.folder / "more.yaml").write_text("runs: 3\n")
     jobs = project.run(overlays=("tiny.yaml", "more.yaml"))

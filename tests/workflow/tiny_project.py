@@ -36,9 +36,14 @@ class Project:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Sources and programs of this copy first."""
+        """Sources and programs of this copy first; kernels as plain Python, since each copy would compile its own."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return os.environ | {"PATH": path, "PYTHONPATH": str(self.folder / "src")}
+        return os.environ | {
+            "PATH": path,
+            "PYTHONPATH": str(self.folder / "src"),
+            "NUMBA_DISABLE_JIT": "1",
+            "PYTHONWARNINGS": "ignore:overflow encountered:RuntimeWarning",  # hashes of positions wrap around
+        }
 
     def snakemake(self, *arguments: str, **options) -> subprocess.CompletedProcess[str]:
         """Run the workflow; what it printed is in `stdout`."""

@@ -41,7 +41,7 @@ def wanted_archives(checked):
 def archive_request(checked, dataset, name):
     """Where an archive comes from and where it goes."""
     folder = Path(checked.keys.data, checked.keys.scale, dataset, "archives")
-    source = checked.datasets[dataset].source
+    source = checked.datasets[dataset].source_of(name)
     return request(dataset, registry.sources(dataset), name, source, folder)
 
 
@@ -119,11 +119,12 @@ def prepare_options(dataset):
 def source(wildcards):
     """How `archives.smk` gets an archive: the command and its options."""
     settings = CONFIG.datasets[wildcards.dataset]
-    if settings.source == "miniature":
+    chosen = settings.source_of(wildcards.archive)
+    if chosen == "miniature":
         sizes = json.dumps(settings.miniature, sort_keys=True)
         options = {"scale": KEYS.scale, "seed": KEYS.seed, "settings": sizes}
         return {"command": "miniature", "options": as_options(options)}
-    return {"command": "fetch", "options": as_options({"source": settings.source})}
+    return {"command": "fetch", "options": as_options({"source": chosen})}
 
 
 def archive_identity(wildcards):
@@ -133,7 +134,8 @@ def archive_identity(wildcards):
 
 
 def archive_code(wildcards):
-    if CONFIG.datasets[wildcards.dataset].source == "miniature":
+    settings = CONFIG.datasets[wildcards.dataset]
+    if settings.source_of(wildcards.archive) == "miniature":
         return code(f"octathlon.miniatures.{wildcards.dataset}")
     return data_digest(f"datasets/{wildcards.dataset}/sources.yaml")
 

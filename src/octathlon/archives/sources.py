@@ -13,7 +13,7 @@ Each data set declares its upstream archives once, in `datasets/<name>/sources.y
         checksum: "md5:1d675b47…"           # md5:… or sha256:…; left out where unknown
         urls: []                            # mirrors in order (http, https, file); none: behind a login
 
-A data set's configured source is one of
+A data set's configured source, or that of one of its archives (`archive_sources`), is one of
 
     miniature       drawn by the project's own writers
     upstream        the declared archives: from `downloads/` beside the archives' folder, where a user puts
@@ -22,8 +22,8 @@ A data set's configured source is one of
     /a/folder       a folder that holds them; they are linked, not copied
 
 A prefix or folder may hold other data in the upstream format (own data, samples), so what sources.yaml
-declares does not bind it. Its own SHA256SUMS or MD5SUMS does: an archive listed there must match. Put the
-published sums beside a mirror's archives to have them checked.
+declares does not bind it, not even to the archives' names and number. Its own SHA256SUMS or MD5SUMS does: an
+archive listed there must match. Put the published sums beside a mirror's archives to have them checked.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from octathlon.errors import OctathlonError
@@ -98,7 +99,8 @@ class Request:
         if own is None or own.exists():
             return None
         if self.source != "upstream":
-            return f"{own}: not there; put it there, or set datasets/{self.dataset}/source to its folder"
+            where = f"datasets.{self.dataset}"
+            return f"{own}: not there; put it there, or name its folder in {where}.source or .archive_sources"
         size = f"{self.archive.bytes:,} bytes" if self.archive.bytes else "size unknown"
         return (
             f"{self.archive.name} ({size}) is missing: get it from {self.archive.login} and put it at {own}"
@@ -125,19 +127,22 @@ def declared(dataset: str, document: Mapping[str, Any]) -> dict[str, Source]:
 
 
 def request(dataset: str, document: Mapping[str, Any], name: str, source: str, folder: Path) -> Request:
-    """The request for one declared archive.
+    """The request for one archive; only a prefix or folder may hold one that is not declared.
 
     Raises:
         OctathlonError: if no archive has that name, or `source` is a URL of an unknown kind.
     """
     archives = declared(dataset, document)
-    if name not in archives:
-        raise OctathlonError(f"{dataset}: no archive {name!r}; declared are {', '.join(archives)}")
+    if name not in archives and (source in ("miniature", "upstream") or not NAME.fullmatch(name)):
+        known = shorten(", ".join(archives), 200, placeholder=" …")
+        raise OctathlonError(f"{dataset}: no archive {name!r} in source {source}; declared are {known}")
     if "://" in source and not URL.match(source):
         raise OctathlonError(
             f"{dataset}: source {source!r} is not a http, https or file URL; give one, or a folder"
         )
-    return Request(dataset=dataset, archive=archives[name], source=source, folder=folder)
+    return Request(
+        dataset=dataset, archive=archives.get(name, Source(name=name)), source=source, folder=folder
+    )
 
 
 def _source(where: str, entry: Mapping[str, Any], login: str | None) -> Source:

@@ -1,4 +1,4 @@
-"""TensorFlow 1 checkpoints ("tensor bundles"): `<prefix>.index`, a sorted string table, and one data file.
+"""TensorFlow's checkpoints ("tensor bundles"): `<prefix>.index`, a sorted string table, and one data file.
 
 The table has LevelDB's format (github.com/google/leveldb, doc/table_format.md); its values are the protocol buffers
 BundleHeaderProto and BundleEntryProto (tensorflow/core/protobuf/tensor_bundle.proto).
@@ -10,6 +10,9 @@ import struct
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+
+from octathlon.miniatures.crc32c import masked_crc32c
+from octathlon.miniatures.protobuf import field, fixed32, varint
 
 MAGIC = 0xDB4775248B80FB57
 DTYPES = {np.dtype("<f4"): 1, np.dtype("<i8"): 9}
@@ -39,29 +42,14 @@ def data_file(tensors: Mapping[str, np.ndarray]) -> bytes:
 
 
 def _header() -> bytes:
-    return _field(1, 1) + _field(3, _field(1, 1))  # one data file, little-endian; written by version 1
+    return field(1, 1) + field(3, field(1, 1))  # one data file, little-endian; written by version 1
 
 
 def _entry(tensor: np.ndarray, offset: int) -> bytes:
-    shape = b"".join(_field(2, _field(1, size)) for size in tensor.shape)
-    checksum = bytes([6 << 3 | 5]) + struct.pack("<I", _masked_crc32c(tensor.tobytes()))
-    place = (_field(4, offset) if offset else b"") + _field(5, tensor.nbytes)
-    return _field(1, DTYPES[tensor.dtype]) + _field(2, shape) + place + checksum
-
-
-def _field(number: int, value: int | bytes) -> bytes:
-    """A field of a protocol buffer: a number, or a string or message."""
-    if isinstance(value, int):
-        return bytes([number << 3]) + _varint(value)
-    return bytes([number << 3 | 2]) + _varint(len(value)) + value
-
-
-def _varint(value: int) -> bytes:
-    content = bytearray()
-    while value >= 0x80:
-        content.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*content, value])
+    shape = b"".join(field(2, field(1, size)) for size in tensor.shape)
+    place = (field(4, offset) if offset else b"") + field(5, tensor.nbytes)
+    checksum = fixed32(6, masked_crc32c(tensor.tobytes()))
+    return field(1, DTYPES[tensor.dtype]) + field(2, shape) + place + checksum
 
 
 def _block(entries: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -72,33 +60,14 @@ def _block(entries: Iterable[tuple[bytes, bytes]]) -> bytes:
             shared = next((i for i, (a, b) in enumerate(zip(last, key, strict=False)) if a != b), len(last))
         elif number:
             restarts.append(len(content))
-        content += _varint(shared) + _varint(len(key) - shared) + _varint(len(value)) + key[shared:] + value
+        content += varint(shared) + varint(len(key) - shared) + varint(len(value)) + key[shared:] + value
         last = key
     return bytes(content) + struct.pack(f"<{len(restarts) + 1}I", *restarts, len(restarts))
 
 
 def _append(content: bytearray, block: bytes) -> bytes:
     """Append an uncompressed block with its trailer; returns its handle."""
-    handle = _varint(len(content)) + _varint(len(block))
-    content += block + b"\0" + struct.pack("<I", _masked_crc32c(block + b"\0"))
+    handle = varint(len(content)) + varint(len(block))
+    block += b"\0"
+    content += block + struct.pack("<I", masked_crc32c(block))
     return handle
-
-
-def _masked_crc32c(content: bytes) -> int:
-    crc = 0xFFFFFFFF
-    for byte in content:
-        crc = CRC32C[(crc ^ byte) & 0xFF] ^ crc >> 8
-    crc ^= 0xFFFFFFFF
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def _crc_table() -> list[int]:
-    table = []
-    for byte in range(256):
-        for _ in range(8):
-            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
-        table.append(byte)
-    return table
-
-
-CRC32C = _crc_table()

@@ -54,7 +54,7 @@ def score_runs(minutes: Sequence[float], needed: int, drop: int) -> Score:
         drop: how many runs are dropped at each end.
     """
     if needed < 2 * drop + 1:
-        return Score(None, f"{needed} runs are too few to drop {drop} at each end")
+        return Score(None, f"too few runs ({needed}) to drop {drop} at each end")
     if len(minutes) < needed:
         return Score(None, f"{len(minutes)} of {needed} runs")
     windows = [

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numba
 
-KERNELS = ("rules.py", "features.py", "tree.py", "turns.py")
+KERNELS = ("rules.py", "area.py", "features.py", "tree.py", "puct.py", "turns.py")
 
 
 def _cache_folder() -> Path:
@@ -29,7 +29,7 @@ def _cache_folder() -> Path:
 
 CACHE = _cache_folder()
 numba.config.CACHE_DIR = str(CACHE)
-kernel = numba.njit(cache=True)
+kernel = numba.njit(cache=True, no_cfunc_wrapper=True)
 
 
 @contextmanager

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from octathlon.benchmarks.minigo.area import area
 from octathlon.benchmarks.minigo.rules import (
     BLACK,
     EMPTY,
     KOMI,
-    area,
     empty_board,
     empty_chains,
     find_chains,

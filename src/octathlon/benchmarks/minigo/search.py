@@ -1,4 +1,4 @@
-"""Games whose players search: the kernels of `tree` and `turns` behind a small class."""
+"""Games whose players search: the kernels of `tree` and `puct` behind a small class."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from octathlon.benchmarks.minigo import tree
+from octathlon.benchmarks.minigo import puct, tree
 from octathlon.benchmarks.minigo.features import PLANES
 from octathlon.benchmarks.minigo.rules import empty_chains, geometry
 from octathlon.benchmarks.minigo.settings import Settings
@@ -28,7 +28,7 @@ class Search:
         self.trees = tree.plant(games, settings.tree_nodes, size, settings.max_moves)
         self._evaluate = evaluate
         self._penalty = settings.value_init_penalty if penalty is None else penalty
-        self._found = np.zeros((leaves, 3), np.int32)
+        self._found = np.zeros((leaves, 3), np.int64)
         self._features = np.zeros((leaves, PLANES, size * size), np.uint8)
 
     def reset(self, game: int, salt: int) -> None:
@@ -38,7 +38,7 @@ class Search:
     def grow(self, wanted: np.ndarray) -> None:
         """Look at a few more leaves of each wanted game, all of them in one batch."""
         settings, size = self.settings, self.settings.board_size
-        count = tree.select_leaves(
+        count = puct.select_leaves(
             self.trees,
             self.go,
             self.chains,
@@ -52,6 +52,6 @@ class Search:
         if not count:
             return
         logits, values = self._evaluate(self._features[:count].reshape(count, PLANES, size, size))
-        tree.expand_leaves(
+        puct.expand_leaves(
             self.trees, self.go, self._found, count, logits, values, self._penalty, settings.noise_weight
         )

@@ -1,11 +1,7 @@
-"""Monte-Carlo tree search with PUCT, for many games at once: kernels on arrays.
-
-Two calls alternate: `select_leaves` descends each game's tree to positions that are worth a look and writes their
-features; the network looks at all of them in one batch; `expand_leaves` puts what it said into the trees. Formulas and
-constants: AlphaZero as in the reference (minigo, cc/mcts_node.h, cc/mcts_tree.cc, ml_perf/flags/19/selfplay.flags).
+"""Trees of positions, for many games at once: arrays, and kernels that grow and cut them. The search is in `puct`.
 
 Values are Black's: 1 if Black wins, -1 if White does. An action's mean value divides by 1 + visits: the value that it
-starts with counts as one visit.
+starts with counts as one visit (reference: minigo, cc/mcts_node.h, cc/mcts_tree.cc).
 """
 
 from __future__ import annotations
@@ -14,19 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from octathlon.benchmarks.minigo.area import area
 from octathlon.benchmarks.minigo.compiled import kernel
-from octathlon.benchmarks.minigo.features import (
-    HISTORY,
-    PLANES,
-    choose_symmetry,
-    find_legal,
-    turn,
-    write_planes,
-)
-from octathlon.benchmarks.minigo.rules import BLACK, EMPTY, KOMI, area, place, remember
+from octathlon.benchmarks.minigo.features import HISTORY
+from octathlon.benchmarks.minigo.rules import BLACK, EMPTY, KOMI, place, remember
 
 FRESH, EXPANDED, OVER = 0, 1, 2
-C_BASE, C_INIT = 19652.0, 1.25
+ROOT = np.int64(0)
+"""The root's node. It has a type: numba compiles a kernel anew for each plain literal that it is called with."""
 
 
 class Trees(NamedTuple):
@@ -131,35 +122,6 @@ def clear(trees, game):
     trees.counts[game] = 1
 
 
-# Selection -------------------------------------------------------------------------------------------------
-
-
-@kernel
-def exploration(visits):
-    """What multiplies prior * sqrt(visits) / (1 + visits of the action)."""
-    return 2.0 * (np.log((1.0 + visits + C_BASE) / C_BASE) + C_INIT)
-
-
-@kernel
-def best_action(trees, game, node):
-    """The action with the greatest value and bonus for the player to move."""
-    sign = trees.to_move[game, node]
-    visits = trees.visits[game, node]
-    bonus = exploration(visits) * np.sqrt(max(1.0, visits - 1.0))
-    best, best_score = -1, -np.inf
-    for action in range(trees.priors.shape[2]):
-        prior = trees.priors[game, node, action]
-        if prior < 0:
-            continue
-        child = trees.children[game, node, action]
-        total = trees.totals[game, child] if child else trees.first[game, node]
-        tried = trees.visits[game, child] if child else 0
-        score = (sign * total + bonus * prior) / (1.0 + tried)
-        if score > best_score:
-            best, best_score = action, score
-    return best
-
-
 @kernel
 def grow(trees, go, chains, game, node, move, max_moves):
     """Add the node to which `move` leads; returns it."""
@@ -193,142 +155,11 @@ def grow(trees, go, chains, game, node, move, max_moves):
 
 
 @kernel
-def _descend(trees, go, chains, game, max_moves):
-    """The leaf that the search wants to look at."""
-    node = 0
-    while trees.states[game, node] == EXPANDED:
-        action = best_action(trees, game, node)
-        child = trees.children[game, node, action]
-        node = child if child else grow(trees, go, chains, game, node, action, max_moves)
-    return node
-
-
-@kernel
-def select_leaves(trees, go, chains, wanted, virtual_losses, max_moves, keep_eyes, found, features):
-    """Select up to `virtual_losses` leaves of each game that is wanted; returns how many the network must look at.
-
-    Args:
-        wanted: bool of shape (games,).
-        keep_eyes: see `find_legal`.
-        found: int32 of shape (leaves, 3), gets game, node and symmetry of each leaf.
-        features: uint8 of shape (leaves, 13, points), gets the leaves' planes.
-    """
-    points = trees.boards.shape[2] - 1
-    legal = np.empty(points + 1, np.int8)
-    planes = np.empty((PLANES, points), np.uint8)
-    count = 0
-    for game in range(len(wanted)):
-        if not wanted[game] or trees.counts[game] + 2 * virtual_losses >= trees.boards.shape[1]:
-            continue
-        selected = 0
-        for _ in range(2 * virtual_losses):  # ends that are known cost nothing, but must not go on for ever
-            leaf = _descend(trees, go, chains, game, max_moves)
-            if trees.states[game, leaf] == OVER:
-                back_up(trees, game, leaf, trees.first[game, leaf])
-                continue
-            if trees.losses[game, leaf] == 0:
-                find_legal(trees, go, chains, game, leaf, keep_eyes, legal)
-                write_planes(trees, go, chains, game, leaf, legal, planes)
-                for action in range(points + 1):
-                    trees.priors[game, leaf, action] = 0 if legal[action] > 0 else -1
-                symmetry = choose_symmetry(trees.keys[game, leaf], trees.salts[game])
-                found[count, 0], found[count, 1], found[count, 2] = game, leaf, symmetry
-                turn(planes, go.symmetries[symmetry], features[count])
-                count += 1
-            _lose(trees, game, leaf, 1)
-            selected += 1
-            if selected == virtual_losses or leaf == 0:
-                break
-    return count
-
-
-@kernel
-def _lose(trees, game, node, count):
-    """Add `count` virtual losses, as seen by who chose each node of the path; negative: take them back."""
-    trees.losses[game, node] += count
-    while node >= 0:
-        trees.totals[game, node] += count * trees.to_move[game, node]
-        node = trees.parents[game, node]
-
-
-@kernel
-def back_up(trees, game, node, value):
-    """Count a visit with its value at a node and all above it."""
-    while node >= 0:
-        trees.visits[game, node] += 1
-        trees.totals[game, node] += value
-        node = trees.parents[game, node]
-
-
-# Expansion -------------------------------------------------------------------------------------------------
-
-
-@kernel
-def expand_leaves(trees, go, found, count, logits, values, penalty, noise_weight):
-    """Expand the leaves that `select_leaves` found, by what the network says of them, and back up.
-
-    Args:
-        logits, values: float32 of shape (leaves, points + 1) and (leaves,).
-        penalty: how much worse than its parent an action looks before it is tried.
-        noise_weight: the part of the noise in the root's priors.
-    """
-    for index in range(count):
-        game, node, symmetry = found[index]
-        value = np.float64(values[index])
-        _set_priors(trees, game, node, go.symmetries[symmetry], logits[index])
-        if node == 0 and trees.noisy[game]:
-            _mix_noise(trees, game, noise_weight)
-        trees.children[game, node] = 0
-        trees.states[game, node] = EXPANDED
-        trees.first[game, node] = min(max(value - trees.to_move[game, node] * penalty, -1.0), 1.0)
-        _lose(trees, game, node, -trees.losses[game, node])
-        back_up(trees, game, node, value)
-
-
-@kernel
-def _set_priors(trees, game, node, source, logits):
-    """The softmax of the logits over the moves that may be played."""
-    points = len(source)
-    priors = trees.priors[game, node]
-    largest = logits[points] if priors[points] >= 0 else np.float32(-np.inf)
-    for point in range(points):
-        if priors[source[point]] >= 0:
-            largest = max(largest, logits[point])
-    total = np.float32(0)
-    for point in range(points + 1):
-        action = source[point] if point < points else points
-        if priors[action] >= 0:
-            priors[action] = np.exp(logits[point] - largest)
-            total += priors[action]
-    trees.choices[game, node] = 0
-    for action in range(points + 1):
-        if priors[action] >= 0:
-            priors[action] /= total
-            trees.choices[game, node] += 1
-
-
-@kernel
-def _mix_noise(trees, game, weight):
-    """Mix the game's noise, over the moves that may be played, into the root's priors."""
-    priors = trees.priors[game, 0]
-    total = 0.0
-    for action in range(len(priors)):
-        total += trees.noise[game, action] if priors[action] >= 0 else 0.0
-    for action in range(len(priors)):
-        if priors[action] >= 0 and total > 0:
-            priors[action] = (1 - weight) * priors[action] + weight * trees.noise[game, action] / total
-    trees.noisy[game] = False
-
-
-# The next move ---------------------------------------------------------------------------------------------
-
-
-@kernel
 def advance(trees, go, chains, game, move, max_moves, keep):
     """Play `move` in a game: its node becomes the root, with the tree below it if `keep`."""
     child = trees.children[game, 0, move] if trees.states[game, 0] == EXPANDED else 0
     if child == 0:
-        child = grow(trees, go, chains, game, 0, move, max_moves)
+        child = grow(trees, go, chains, game, ROOT, move, max_moves)
     for back in range(HISTORY - 2, 0, -1):
         trees.past[game, back] = trees.past[game, back - 1]
     trees.past[game, 0] = trees.boards[game, 0]

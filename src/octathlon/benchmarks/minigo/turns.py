@@ -9,10 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from octathlon.benchmarks.minigo.area import all_pass_alive, area
 from octathlon.benchmarks.minigo.compiled import kernel
 from octathlon.benchmarks.minigo.features import PLANES, find_legal, write_planes
-from octathlon.benchmarks.minigo.rules import BLACK, EMPTY, KOMI, all_pass_alive, area
-from octathlon.benchmarks.minigo.tree import EXPANDED, OVER, advance, clear, exploration
+from octathlon.benchmarks.minigo.puct import exploration
+from octathlon.benchmarks.minigo.rules import BLACK, EMPTY, KOMI
+from octathlon.benchmarks.minigo.tree import EXPANDED, OVER, ROOT, advance, clear
 
 RESIGN = -1
 TEMPERATURE = 0.98
@@ -156,9 +158,9 @@ def _record(trees, go, chains, table, game, visits, drawn, keep_eyes):
     points = len(visits) - 1
     legal = np.empty(points + 1, np.int8)
     row = table.records[game]
-    find_legal(trees, go, chains, game, 0, keep_eyes, legal)
+    find_legal(trees, go, chains, game, ROOT, keep_eyes, legal)
     planes = table.planes[game, row].reshape((PLANES, points))
-    write_planes(trees, go, chains, game, 0, legal, planes)
+    write_planes(trees, go, chains, game, ROOT, legal, planes)
     total = 0.0
     for action in range(points + 1):
         weight = float(max(visits[action], 0))
@@ -231,7 +233,7 @@ def exchange(trees, others, go, chains, table, ready, goals, readouts, max_moves
     """
     for game in range(len(ready)):
         if ready[game]:
-            move = take_turn(trees, go, chains, table, game, 0, 0.0, False)
+            move = take_turn(trees, go, chains, table, game, np.int64(0), 0.0, np.bool_(False))
             advance(others, go, chains, game, move, max_moves, True)
             play(trees, go, chains, table, game, move, max_moves, True)
             goals[game] = others.visits[game, 0] + readouts

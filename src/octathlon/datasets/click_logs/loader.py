@@ -6,10 +6,9 @@ travel as they are and become features on the training device, where they have f
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from octathlon.datasets.click_logs.rows import COLUMNS, FIRST_CATEGORY, ROW_BYTES
+from octathlon.datasets.shards import Shards
 from octathlon.errors import OctathlonError
 
 Key = tuple[int, int]
@@ -41,16 +41,12 @@ def features(rows: Tensor) -> Features:
 
 
 class Batches(Dataset[Tensor]):
-    """The rows of one split by (first, count): int32 of shape (count, 40).
-
-    Files are opened at the first read, by the process that reads; nothing is kept in memory.
-    """
+    """The rows of one split by (first, count): int32 of shape (count, 40). Nothing is kept in memory."""
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any], split: str) -> None:
         names = manifest["splits"][split]
-        self._paths = [folder / name for name in names]
+        self._shards = Shards([folder / name for name in names])
         self._ends = np.cumsum([manifest["shards"][name]["bytes"] // ROW_BYTES for name in names])
-        self._files: dict[int, BinaryIO] = {}
 
     def __getitem__(self, key: Key) -> Tensor:
         """
@@ -69,13 +65,10 @@ class Batches(Dataset[Tensor]):
 
     def _read(self, shard: int, row: int, part: Tensor) -> None:
         """Fill `part` with what begins at `row` of a file, counted from its end."""
-        path = self._paths[shard]
         rows = int(self._ends[shard] - (self._ends[shard - 1] if shard else 0))
         try:
-            if shard not in self._files:
-                self._files[shard] = path.open("rb", buffering=0)
-            offset = (rows + row) * ROW_BYTES
-            if os.preadv(self._files[shard].fileno(), [part.numpy()], offset) < part.nbytes:
-                raise OSError("the file is too short")
+            self._shards.fill(shard, (rows + row) * ROW_BYTES, part.numpy())
         except OSError as error:
-            raise OctathlonError(f"{path}: cannot read it ({error}); prepare click_logs again") from error
+            raise OctathlonError(
+                f"{self._shards.paths[shard]}: cannot read it ({error}); prepare click_logs again"
+            ) from error

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,16 +13,17 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from octathlon.datasets.coco.tables import Tables, read_array, read_tables
+from octathlon.datasets.shards import Shards
 from octathlon.errors import OctathlonError
 
 
 class Split:
-    """One split. Files are opened at the first read, by the process that reads."""
+    """One split. Tables are read at their first use."""
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any], split: str) -> None:
         self._folder, self._split = folder, split
-        self._shards = manifest["splits"][split]
-        self._files: dict[int, BinaryIO] = {}
+        self._names = manifest["splits"][split]
+        self._shards = Shards([folder / f"{name}.jpegs" for name in self._names])
 
     @cached_property
     def tables(self) -> Tables:
@@ -46,29 +46,21 @@ class Split:
         start, end = offsets[place : place + 2].tolist()
         try:
             jpeg = torch.empty(end - start, dtype=torch.uint8)
-            if os.preadv(self._file(shard).fileno(), [jpeg.numpy()], start) < end - start:
-                raise OSError("the file is too short")
+            self._shards.fill(shard, start, jpeg.numpy())
             return decode_jpeg(jpeg, mode=ImageReadMode.RGB)
         except (OSError, RuntimeError) as error:
             raise OctathlonError(
-                f"{self._path(shard)}: cannot read image {number} of {self._split} ({error}); prepare coco again"
+                f"{self._shards.paths[shard]}: cannot read image {number} of {self._split} ({error}); "
+                "prepare coco again"
             ) from error
 
     @cached_property
     def _offsets(self) -> list[np.ndarray]:
-        return [read_array(self._folder, shard) for shard in self._shards]
+        return [read_array(self._folder, shard) for shard in self._names]
 
     @cached_property
     def _ends(self) -> np.ndarray:
         return np.cumsum([len(offsets) - 1 for offsets in self._offsets])
-
-    def _path(self, shard: int) -> Path:
-        return self._folder / f"{self._shards[shard]}.jpegs"
-
-    def _file(self, shard: int) -> BinaryIO:
-        if shard not in self._files:
-            self._files[shard] = self._path(shard).open("rb", buffering=0)
-        return self._files[shard]
 
 
 def backbone(folder: Path, name: str) -> dict[str, Tensor]:

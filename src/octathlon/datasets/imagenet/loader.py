@@ -7,11 +7,10 @@ epoch and its number in the data set alone, so neither workers nor ranks change 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +20,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from octathlon.datasets.imagenet.shards import read_index, shard_files
 from octathlon.datasets.imagenet.transforms import eval_transform, train_transform
+from octathlon.datasets.shards import Shards
 from octathlon.errors import OctathlonError
 
 MEAN_RGB = (123.68, 116.78, 103.94)
@@ -34,14 +34,13 @@ Key = tuple[int, Sequence[int]]
 
 
 class Images:
-    """The images of one split, by number. Shards are opened at the first read, by the process that reads."""
+    """The images of one split, by number."""
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any], split: str) -> None:
         names = manifest["splits"][split]
-        self._paths = [folder / shard_files(name)[0] for name in names]
+        self._shards = Shards([folder / shard_files(name)[0] for name in names])
         self._indices = [read_index(folder, name) for name in names]
         self._ends = np.cumsum([len(index) for index in self._indices])
-        self._files: dict[int, BinaryIO] = {}
 
     def __len__(self) -> int:
         return int(self._ends[-1])
@@ -56,18 +55,12 @@ class Images:
         offset, size, label = self._indices[shard][number - self._ends[shard]].item()  # counted from the end
         try:
             jpeg = torch.empty(size, dtype=torch.uint8)
-            if os.preadv(self._file(shard).fileno(), [jpeg.numpy()], offset) < size:
-                raise OSError("the file is too short")
+            self._shards.fill(shard, offset, jpeg.numpy())
             return decode_jpeg(jpeg, mode=ImageReadMode.RGB), label
         except (OSError, RuntimeError) as error:
             raise OctathlonError(
-                f"{self._paths[shard]}: cannot read image {number} ({error}); prepare imagenet again"
+                f"{self._shards.paths[shard]}: cannot read image {number} ({error}); prepare imagenet again"
             ) from error
-
-    def _file(self, shard: int) -> BinaryIO:
-        if shard not in self._files:
-            self._files[shard] = self._paths[shard].open("rb", buffering=0)
-        return self._files[shard]
 
 
 class Batches(Dataset[Batch]):

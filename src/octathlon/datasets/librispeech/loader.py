@@ -7,10 +7,9 @@ nor ranks change what is trained on. Features are computed later, on the trainin
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from torch.utils.data import Dataset
 from octathlon.datasets.librispeech.features import DRAWS, Signal, pack
 from octathlon.datasets.librispeech.tables import SAMPLE, TOKEN, UTTERANCE, read_array, read_lines, read_model
 from octathlon.datasets.librispeech.waveforms import STEP, change_speed, trim_silence
+from octathlon.datasets.shards import Shards
 from octathlon.errors import OctathlonError
 
 Key = tuple[int, Sequence[int]]
@@ -42,13 +42,12 @@ class Batch(NamedTuple):
 
 
 class Utterances:
-    """The utterances of one split, by number. Files are opened at the first read, by the process that reads."""
+    """The utterances of one split, by number."""
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any], split: str) -> None:
-        self._paths = [folder / f"{part}.pcm" for part in manifest["parts"]]
+        self._parts = Shards([folder / f"{part}.pcm" for part in manifest["parts"]])
         self._table = read_array(folder / f"{split}.npy", UTTERANCE)
         self._tokens = read_array(folder / f"{split}.tokens.npy", TOKEN)
-        self._files: dict[int, BinaryIO] = {}
 
     def __len__(self) -> int:
         return len(self._table)
@@ -67,11 +66,10 @@ class Utterances:
         part, offset, count, _, _ = self._table[number].item()
         samples = np.empty(count, dtype=SAMPLE)
         try:
-            if os.preadv(self._file(part).fileno(), [samples], offset * SAMPLE.itemsize) < samples.nbytes:
-                raise OSError("the file is too short")
+            self._parts.fill(part, offset * SAMPLE.itemsize, samples)
         except OSError as error:
             raise OctathlonError(
-                f"{self._paths[part]}: cannot read utterance {number} ({error}); prepare librispeech again"
+                f"{self._parts.paths[part]}: cannot read utterance {number} ({error}); prepare librispeech again"
             ) from error
         return samples * np.float32(1 / 32768)
 
@@ -79,11 +77,6 @@ class Utterances:
         """An utterance's transcript in word pieces, of dtype TOKEN."""
         _, _, _, first, count = self._table[number].item()
         return self._tokens[first : first + count]
-
-    def _file(self, part: int) -> BinaryIO:
-        if part not in self._files:
-            self._files[part] = self._paths[part].open("rb", buffering=0)
-        return self._files[part]
 
 
 class Batches(Dataset[Batch]):

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from octathlon.datasets.minigo_models.proto import fields
 from octathlon.datasets.minigo_models.rows import PLANES, pack
+from octathlon.datasets.protobuf import fields, split, strings
 
 LIMIT = 1 << 28
 """No game unpacks to more bytes: a larger one is an attack on memory."""
@@ -26,6 +26,8 @@ def read_game(content: bytes, size: int, game: int) -> np.ndarray:
         ValueError: if it is damaged or of another board.
     """
     examples = [_features(record) for record in _records(_inflate(content))]
+    if not examples:
+        raise ValueError("no position in it")
     points = size * size
     try:
         planes = np.stack([np.frombuffer(example["x"], np.uint8) for example in examples])
@@ -67,13 +69,14 @@ def _records(data: bytes) -> Iterator[bytes]:
 
 
 def _features(example: bytes) -> dict[str, bytes]:
-    """Name -> raw bytes of the first value list: bytes, or packed floats."""
+    """Name -> raw bytes of the list of values: byte strings, or packed floats."""
     found = {}
-    for _, features in fields(example):
-        for _, entry in fields(features):
-            pair = dict(fields(entry))
-            for _, values in fields(pair[2]):
-                found[pair[1].decode()] = b"".join(
-                    value for _, value in fields(values) if isinstance(value, bytes)
-                )
+    for features in strings(example, 1):
+        for entry in strings(features, 1):
+            _, pair = split(entry)
+            found[pair.get(1, b"").decode()] = _joined(_joined(pair.get(2, b"")))
     return found
+
+
+def _joined(message: bytes) -> bytes:
+    return b"".join(value for _, value in fields(message) if isinstance(value, bytes))

@@ -17,10 +17,10 @@ import numpy as np
 from safetensors.numpy import save
 
 from octathlon.archives.extract import open_gzip
-from octathlon.datasets.minigo_models.bundle import read_bundle
 from octathlon.datasets.minigo_models.games import read_game
 from octathlon.datasets.minigo_models.names import TRANSPOSED, tensor_names
 from octathlon.datasets.minigo_models.settings import Settings
+from octathlon.datasets.tensor_bundle import Entry, mapped, read_index, read_tensors
 from octathlon.errors import OctathlonError
 from octathlon.receipts import describe, publish, read_json, write_json
 
@@ -66,13 +66,10 @@ def prepare(step: str, archives: Path, out: Path, settings: Settings) -> None:
 
 
 def _target(archives: Path, out: Path, settings: Settings) -> dict[str, Any]:
-    paths = [archives / f"{TARGET}.{part}" for part in (INDEX, DATA)]
-    for path in paths:
-        if path.stat().st_size > MEMBER_LIMIT:
-            raise OctathlonError(
-                f"{path}: larger than any model of minigo; use the archive as it is published"
-            )
-    return _save_model(paths[0], *(path.read_bytes() for path in paths), out / "target.safetensors", settings)
+    index, data = (archives / f"{TARGET}.{part}" for part in (INDEX, DATA))
+    entries = read_index(mapped(index), index)
+    tensors = _tensors(entries, mapped(data), data)
+    return _save_model(tensors, data, out / "target.safetensors", settings)
 
 
 def _checkpoint(archives: Path, out: Path, settings: Settings) -> dict[str, Any]:
@@ -96,7 +93,8 @@ def _checkpoint(archives: Path, out: Path, settings: Settings) -> dict[str, Any]
                 generations[number]["positions"] += len(rows)
         if set(parts) != {INDEX, DATA} or not generations:
             raise OctathlonError(f"{path}: no model or no games in it; use the archive as it is published")
-    facts = _save_model(path, parts[INDEX], parts[DATA], out / "checkpoint.safetensors", settings)
+    tensors = _tensors(read_index(parts[INDEX], path), parts[DATA], path)
+    facts = _save_model(tensors, path, out / "checkpoint.safetensors", settings)
     if "global_step" not in facts:
         raise OctathlonError(f"{path}: its model has no global_step; use the archive as it is published")
     facts["files"] += [_games_file(number) for number in sorted(generations)]
@@ -131,33 +129,36 @@ def _rows(path: Path, name: str, content: bytes, settings: Settings, game: int) 
         raise OctathlonError(f"{path}: game {name!r} cannot be read ({error}); fetch it again") from None
 
 
-def _save_model(source: Path, index: bytes, data: bytes, path: Path, settings: Settings) -> dict[str, Any]:
+def _tensors(entries: dict[str, Entry], data: bytes | np.ndarray, source: Path) -> dict[str, np.ndarray]:
+    """All but those of other types than float32 and int64."""
+    return read_tensors(
+        {name: entry for name, entry in entries.items() if entry.dtype is not None}, data, source
+    )
+
+
+def _save_model(
+    tensors: dict[str, np.ndarray], source: Path, path: Path, settings: Settings
+) -> dict[str, Any]:
     """Write the weights in our order and under our names."""
-    try:
-        tensors = read_bundle(index, data)
-        weights, blocks = _translated(tensors)
-    except ValueError as error:
-        raise OctathlonError(f"{source}: cannot read the model ({error}); fetch it again") from None
+    weights, blocks = _translated(tensors, source)
     if len(weights["policy.bias"]) != settings.board_size**2 + 1:
         raise OctathlonError(f"{source}: its model is not for a board of {settings.board_size} lines")
     with publish(path) as temporary:
         temporary.write_bytes(save(weights))
     facts = {"files": [path.name], "blocks": blocks, "filters": len(weights["bn.weight"])}
-    if "global_step" in tensors:
+    if "global_step" in tensors and tensors["global_step"].ndim == 0:
         facts["global_step"] = int(tensors["global_step"])
     return facts
 
 
-def _translated(tensors: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], int]:
+def _translated(tensors: dict[str, np.ndarray], source: Path) -> tuple[dict[str, np.ndarray], int]:
     """Our name -> array, and the number of blocks of the tower."""
     blocks = (sum(name.startswith("conv2d") and name.endswith("/kernel") for name in tensors) - 3) // 2
     weights = {}
     for theirs, ours in tensor_names(max(blocks, 0)).items():
         if theirs not in tensors:
-            raise ValueError(f"no tensor {theirs}")
+            raise OctathlonError(f"{source}: its model has no tensor {theirs}; fetch it again")
         tensor = tensors[theirs]
-        if not np.isfinite(tensor).all():
-            raise ValueError(f"tensor {theirs} is not finite")
         axes = TRANSPOSED.get(tensor.ndim)
         weights[ours] = np.ascontiguousarray(tensor.transpose(axes) if axes else tensor)
     return weights, blocks
