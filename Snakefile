@@ -35,14 +35,18 @@ localrules:
     data,
 
 
-# The whole round: every run scored, and the page.
+# The whole round: every run scored, and the page. What these are made of is named as well, see `preparations`.
 rule all:
     default_target: True
     input:
+        preparations(),
+        logs(),
+        descriptions(),
+        results("scores.csv"),
         results("report.html"),
 
 
 # The prepared data sets. Where training takes days, call this first: `snakemake data && snakemake`.
 rule data:
     input:
-        [prepared(dataset, "manifest.json") for dataset in CONFIG.datasets],
+        preparations(),

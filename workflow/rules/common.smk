@@ -5,7 +5,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from octathlon import registry
-from octathlon.archives.identity import identity
+from octathlon.archives.identity import identity, recall
 from octathlon.archives.preflight import missing
 from octathlon.archives.sources import request
 from octathlon.config import load
@@ -87,6 +87,30 @@ def receipt(dataset, step):
 def receipts(dataset, *kinds):
     """The receipts of all preparation jobs of some kinds."""
     return [receipt(dataset, step) for kind in kinds for step in steps(dataset, kind)]
+
+
+def preparations():
+    """All manifests and all receipts before them; of archives, those that had one before.
+
+    Snakemake does not miss a file as long as there is what was made of it. So what a killed job took away would stay
+    away, and what was to be made of it would stay old, if nothing asked for it by name.
+    """
+    archives = [
+        archive(*names)
+        for names in wanted_archives(CONFIG)
+        if recall(archive_request(CONFIG, *names).receipt)
+    ]
+    jobs = [
+        receipt(dataset, step)
+        for dataset, settings in CONFIG.datasets.items()
+        for names in registry.preparer(dataset).steps(settings).values()
+        for step in names
+    ]
+    return (
+        archives
+        + jobs
+        + [prepared(dataset, "manifest.json") for dataset in CONFIG.datasets]
+    )
 
 
 def needs(dataset):
