@@ -39,7 +39,7 @@ localrules:
 rule all:
     default_target: True
     input:
-        preparations(),
+        preparations,
         logs(),
         descriptions(),
         results("scores.csv"),
@@ -49,4 +49,4 @@ rule all:
 # The prepared data sets. Where training takes days, call this first: `snakemake data && snakemake`.
 rule data:
     input:
-        preparations(),
+        preparations,

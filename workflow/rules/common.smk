@@ -89,7 +89,7 @@ def receipts(dataset, *kinds):
     return [receipt(dataset, step) for kind in kinds for step in steps(dataset, kind)]
 
 
-def preparations():
+def preparations(_wildcards):
     """All manifests and all receipts before them; of archives, those that had one before.
 
     Snakemake does not miss a file as long as there is what was made of it. So what a killed job took away would stay
