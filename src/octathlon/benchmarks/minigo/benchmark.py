@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from octathlon.benchmarks.minigo.compiled import compiling
 from octathlon.benchmarks.minigo.match import Played, play_match
-from octathlon.benchmarks.minigo.network import PLANES, DualNetwork
+from octathlon.benchmarks.minigo.network import DualNetwork
 from octathlon.benchmarks.minigo.players import SelfPlayers, new_network, player, rehearse
 from octathlon.benchmarks.minigo.settings import Settings
 from octathlon.benchmarks.minigo.sgf import collection
@@ -25,6 +25,7 @@ from octathlon.benchmarks.minigo.window import Window, batches
 from octathlon.contracts import Benchmark, Run, SampleCounts, Schedule, Trainer
 from octathlon.datasets.minigo_models.loader import load_games, load_weights
 from octathlon.datasets.minigo_models.names import tensor_names
+from octathlon.datasets.minigo_models.rows import PLANES
 from octathlon.errors import OctathlonError
 from octathlon.nn import world
 from octathlon.nn.sampling import rank_share

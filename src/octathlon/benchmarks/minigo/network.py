@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-PLANES = 13
+from octathlon.datasets.minigo_models.rows import PLANES
+
 EPSILON, MOMENTUM = 1e-5, 0.05  # TensorFlow's momentum of 0.95 in PyTorch's words
 
 

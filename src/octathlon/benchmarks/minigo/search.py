@@ -18,16 +18,13 @@ Evaluate = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 class Search:
     """Trees of `games` games, grown with one player's network."""
 
-    def __init__(
-        self, settings: Settings, games: int, evaluate: Evaluate, penalty: float | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, games: int, evaluate: Evaluate) -> None:
         size = settings.board_size
         leaves = games * settings.virtual_losses
         self.settings = settings
         self.go, self.chains = geometry(size), empty_chains(size)
         self.trees = tree.plant(games, settings.tree_nodes, size, settings.max_moves)
         self._evaluate = evaluate
-        self._penalty = settings.value_init_penalty if penalty is None else penalty
         self._found = np.zeros((leaves, 3), np.int64)
         self._features = np.zeros((leaves, PLANES, size * size), np.uint8)
 
@@ -53,5 +50,12 @@ class Search:
             return
         logits, values = self._evaluate(self._features[:count].reshape(count, PLANES, size, size))
         puct.expand_leaves(
-            self.trees, self.go, self._found, count, logits, values, self._penalty, settings.noise_weight
+            self.trees,
+            self.go,
+            self._found,
+            count,
+            logits,
+            values,
+            settings.value_init_penalty,
+            settings.noise_weight,
         )
