@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bert_tensors import ALL, DATA, INDEX
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,18 +18,6 @@ from octathlon.errors import OctathlonError
 from octathlon.miniatures import protobuf, tensor_bundle
 from octathlon.miniatures.crc32c import masked_crc32c
 
-rng = np.random.default_rng(3)
-WEIGHTS = {
-    f"bert/encoder/layer_{layer}/{name}/dense/{kind}": rng.normal(size=shape).astype("<f4")
-    for layer in range(12)
-    for name in ("intermediate", "output")
-    for kind, shape in (("kernel", (3, 5)), ("bias", (5,)))
-}
-SLOTS = {
-    f"{name}/{slot}": np.zeros_like(value) for name, value in WEIGHTS.items() for slot in ("LAMB", "LAMB_1")
-}
-ALL = WEIGHTS | SLOTS | {"global_step": np.asarray(np.int64(28252))}
-INDEX, DATA = tensor_bundle.index_file(ALL), tensor_bundle.data_file(ALL)
 SOURCE = Path("model")
 FIRST = min(ALL)
 

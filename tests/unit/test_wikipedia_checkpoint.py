@@ -6,25 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bert_tensors import ALL, DATA, INDEX, WEIGHTS
 from safetensors.numpy import load_file
 
 from octathlon.datasets.wikipedia.checkpoint import convert
 from octathlon.errors import OctathlonError
 from octathlon.miniatures import tensor_bundle
-
-rng = np.random.default_rng(3)
-WEIGHTS = {
-    f"bert/encoder/layer_{layer}/{name}/dense/{kind}": rng.normal(size=shape).astype("<f4")
-    for layer in range(12)
-    for name in ("intermediate", "output")
-    for kind, shape in (("kernel", (3, 5)), ("bias", (5,)))
-}
-SLOTS = {
-    f"{name}/{slot}": np.zeros_like(value) for name, value in WEIGHTS.items() for slot in ("LAMB", "LAMB_1")
-}
-NUMBERS = {"global_step": np.int64(28252), "beta1_power": np.float32(0.9), "beta2_power": np.float32(0.99)}
-ALL = WEIGHTS | SLOTS | {name: np.asarray(value) for name, value in NUMBERS.items()}
-INDEX, DATA = tensor_bundle.index_file(ALL), tensor_bundle.data_file(ALL)
 
 
 def write(folder: Path, index: bytes = INDEX, data: bytes = DATA) -> tuple[Path, Path, Path]:
