@@ -39,6 +39,10 @@ class Target:
             return all(quality.get(name, float("nan")) >= value for name, value in self.thresholds.items())
         return all(quality.get(name, float("nan")) <= value for name, value in self.thresholds.items())
 
+    def missed(self) -> dict[str, float]:
+        """The quality of a model that gets nothing right: rates of 0, or error rates of 1."""
+        return dict.fromkeys(self.thresholds, 0.0 if self.higher_is_better else 1.0)
+
     def value(self, quality: Mapping[str, float]) -> float | dict[str, float]:
         """`quality` as `eval_accuracy` logs it: a number, or an object where there are several metrics."""
         values = {name: float(quality[name]) for name in self.thresholds}
@@ -76,11 +80,11 @@ class Progress:
     steps: int = 0
     """Optimizer updates made."""
     samples: int = 0
-    """Training samples seen."""
+    """Training samples of these updates."""
     epochs: int = 0
     """Epochs finished."""
     epoch_samples: int = 0
-    """Samples seen of the current epoch."""
+    """Those of the current epoch."""
 
     def in_epochs(self) -> float:
         """Epochs done, with the fraction of the current one, which is whole only when its batches have ended."""
@@ -121,11 +125,16 @@ class Trainer(Protocol):
     progress: Progress
 
     def step(self, batch: Batch) -> None:
-        """Forward, backward and, when enough micro-batches are accumulated, reduce and update."""
+        """Forward, backward and, when a global batch is complete, reduce and update."""
         ...
 
     def end_epoch(self) -> None:
         """Count a finished epoch (or generation)."""
+        ...
+
+    def check_losses(self) -> None:
+        """End the run here if a loss was not finite. Else a diverged run goes on until the next of the regular checks,
+        which follow some updates and each block."""
         ...
 
     def point(self, key: str, value: Any, **metadata: Any) -> None:
@@ -171,7 +180,8 @@ class Benchmark(ABC, Generic[Settings]):
 
     @abstractmethod
     def train_batches(self, epoch: int) -> Iterable[Batch]:
-        """This rank's part of each micro-batch of `epoch` (1-based). The first touch of the training data."""
+        """This rank's part of each micro-batch of `epoch` (1-based): whole global batches, or the rest is given up.
+        The first touch of the training data."""
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -217,6 +227,11 @@ class Benchmark(ABC, Generic[Settings]):
         """Names of parameters that differ from rank to rank and keep out of the gradient reduction; default: none.
         Their gradients must already be those of the global mean loss."""
         return ()
+
+    def weight(self, batch: Batch) -> float:
+        """A micro-batch's part of what this rank has of the global batch; default: all are alike. The update follows
+        when these make up 1, after as many micro-batches on all ranks. Override where some may be smaller."""
+        return 1 / self.settings.gradient_accumulation_steps
 
     def update(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """One update from the reduced gradients; override to clip them first, or to average weights after it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from octathlon.errors import OctathlonError
 
@@ -52,6 +52,24 @@ class BenchmarkSettings(Strict):
                 f"{self.gradient_accumulation_steps} accumulation steps: choose a multiple of {parts}"
             )
         return self.global_batch_size // parts
+
+    def learning_rate_ends(self) -> dict[str, float]:
+        """The rates at which the schedule's parts begin and end, each under the keys that make it; default: none, where
+        no settings can lead a schedule out of its bounds.
+
+        A part only rises or only falls, so if these lie between 0 and `base_learning_rate`, all rates do.
+        """
+        return {}
+
+    @model_validator(mode="after")
+    def _learning_rates_keep_their_bounds(self) -> BenchmarkSettings:
+        for keys, rate in self.learning_rate_ends().items():
+            if not 0 <= rate <= self.base_learning_rate:
+                raise ValueError(
+                    f"with these {keys} the learning rate would be {rate:g}: change them so that it stays between 0 "
+                    f"and the base_learning_rate of {self.base_learning_rate:g}"
+                )
+        return self
 
     def training(self) -> dict[str, Any]:
         """All that a run depends on: every key but the number of runs (one more run reruns no other)."""

@@ -83,10 +83,12 @@ class CountedInSamples(Toy):
         return progress.samples
 
 
-def test_cadence_in_samples_evaluates_at_the_first_step_that_reaches_the_mark():
+@pytest.mark.parametrize("accumulation", [1, 4])
+def test_cadence_in_samples_evaluates_at_the_first_update_that_reaches_the_mark(accumulation):
     cadence = {"unit": "samples", "first": 20, "every": 30, "limit": 100}
-    _, events = run(toy(CountedInSamples, cadence=cadence, target={"error": 0.0}))
-    # steps of 8: 20 -> 24, 50 -> 56, 80 -> 80, 100 -> 104; an epoch has 64
+    changes = {"cadence": cadence, "gradient_accumulation_steps": accumulation}
+    _, events = run(toy(CountedInSamples, **changes, target={"error": 0.0}))
+    # updates of 8: 20 -> 24, 50 -> 56, 80 -> 80, 100 -> 104; an epoch has 64
     assert [event["metadata"]["epoch_num"] for event in of(events, "eval_accuracy")] == [24, 56, 80, 104]
 
 

@@ -53,6 +53,40 @@ def test_nothing_is_updated_before_the_last_micro_batch():
     assert not torch.equal(weights(trainer.model), before)
 
 
+class Uneven(WithoutNorm):
+    """Micro-batches of any size weigh by their samples in a global batch of 8."""
+
+    def weight(self, batch):
+        return len(batch) / 8
+
+
+def test_micro_batches_of_unequal_sizes_make_the_update_of_the_whole_batch():
+    model = torch.nn.Linear(1, 1)
+    found = []
+    for sizes in ([8, 8], [3, 3, 2, 7, 1]):
+        trainer = trainer_of(toy(Uneven), copy.deepcopy(model))
+        for batch in torch.arange(16).split(sizes):
+            trainer.step(batch)
+        assert trainer.progress.steps == 2
+        found.append(weights(trainer.model))
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-7)
+
+
+def test_a_rest_that_is_no_global_batch_does_not_reach_into_the_next_epoch():
+    found = []
+    for rest in (0, 3):
+        torch.manual_seed(1)
+        trainer = trainer_of(toy(WithoutNorm, gradient_accumulation_steps=4), toy(WithoutNorm).build_model())
+        for batch in torch.arange(100, 100 + 2 * rest).remainder(64).view(-1, 2):
+            trainer.step(batch)
+        trainer.end_epoch()
+        for batch in torch.arange(8).view(4, 2):
+            trainer.step(batch)
+        assert (trainer.progress.steps, trainer.progress.samples) == (1, 8)
+        found.append(weights(trainer.model))
+    assert torch.equal(*found)
+
+
 def test_warm_up_leaves_no_trace():
     trainer = trainer_of(toy(), toy().build_model())
     before = copy.deepcopy(trainer.model.state_dict())

@@ -135,7 +135,7 @@ def test_ranks_share_each_pass(prepared: Path) -> None:
         run = benchmark("maskrcnn", prepared, rank=rank, world=2)
         split = Split(prepared, run.run.manifest, "train")
         keys, parts = run._training_keys(split), []
-        for turn, numbers in keys:
+        for turn, numbers, _ in keys:
             if turn:
                 break
             parts += numbers.tolist()

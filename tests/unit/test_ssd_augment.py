@@ -150,7 +150,7 @@ def test_boxes_follow_crop_and_flip(split: Split) -> None:
     batches = TrainingBatches(split, 96, 1, seed=3)
     contrast = []
     for epoch in range(6):
-        batch = batches[epoch, split.training_images("ssd")[:16].tolist()]
+        batch = batches[epoch, split.training_images("ssd")[:16].tolist(), 1.0]
         for image, boxes, labels in zip(batch.images.float().numpy(), batch.boxes, batch.labels, strict=True):
             for left, top, right, bottom in (boxes[labels > 0] * 96).round().int().tolist():
                 inner = image[:, (3 * top + bottom) // 4 : (top + 3 * bottom) // 4 + 1]
@@ -163,12 +163,12 @@ def test_boxes_follow_crop_and_flip(split: Split) -> None:
 def test_samples_depend_on_seed_epoch_and_number_alone(split: Split) -> None:
     numbers = split.training_images("ssd")[:6].tolist()
     batches = TrainingBatches(split, 96, 1, seed=3)
-    alone, together = batches[1, numbers[4:5]], batches[1, numbers]
+    alone, together = batches[1, numbers[4:5], 1.0], batches[1, numbers, 1.0]
     assert torch.equal(alone.images[0], together.images[4]) and torch.equal(
         alone.colours[0], together.colours[4]
     )
-    assert not torch.equal(batches[2, numbers].images, together.images)
-    assert not torch.equal(TrainingBatches(split, 96, 1, seed=4)[1, numbers].images, together.images)
+    assert not torch.equal(batches[2, numbers, 1.0].images, together.images)
+    assert not torch.equal(TrainingBatches(split, 96, 1, seed=4)[1, numbers, 1.0].images, together.images)
 
 
 def test_an_epoch_visits_every_image_on_any_number_of_ranks(prepared: Path) -> None:

@@ -9,6 +9,9 @@
         leave when the target is reached
     RUN_STOP(success | aborted)
 
+A loss that is not finite ends the training: the event `diverged` says after how many samples, the model counts as one
+that gets nothing right without being evaluated, and the run is aborted.
+
 Where a benchmark evaluates off the clock, the log's time stands still meanwhile: its run_stop bears the time at which
 the first checkpoint that meets the target was trained, as if all checkpoints had been evaluated after the run.
 
@@ -25,6 +28,7 @@ from itertools import islice
 import torch
 
 from octathlon.contracts import Benchmark
+from octathlon.harness.divergence import Diverged
 from octathlon.harness.events import Events
 from octathlon.harness.progress import Display
 from octathlon.harness.seeds import seed_alike, seed_rank
@@ -41,6 +45,8 @@ class Outcome:
     """Of the last evaluation."""
     seconds: float
     """From run_start to run_stop."""
+    diverged: int | None = None
+    """Samples trained on before the first loss that was not finite; None where there was none."""
 
 
 def timed_run(
@@ -58,17 +64,17 @@ def timed_run(
     events.stop("init_stop")
     world.barrier()
     started = events.start("run_start")
-    reached, quality, done = False, {}, 0
+    reached, quality, done, diverged = False, {}, 0, None
     for mark in islice(benchmark.cadence().marks(), max_blocks):
-        quality = _block(benchmark, trainer, events, done, mark)
+        quality, diverged = _block(benchmark, trainer, events, done, mark)
         display.evaluated(quality)
         reached, done = world.from_first(benchmark.target().reached(quality)), mark
-        if reached:
+        if reached or diverged is not None:
             break
     if benchmark.logs_trained_samples:
         events.point("train_samples", trainer.progress.samples)
     stopped = events.stop("run_stop", status="success" if reached else "aborted")
-    return Outcome(reached, dict(quality), stopped - started)
+    return Outcome(reached, dict(quality), stopped - started, diverged)
 
 
 def _initialise(benchmark: Benchmark, events: Events, display: Display) -> StepTrainer:
@@ -102,29 +108,50 @@ def _log_settings(benchmark: Benchmark, events: Events) -> None:
 
 def _block(
     benchmark: Benchmark, trainer: StepTrainer, events: Events, done: float, mark: float
-) -> dict[str, float]:
-    """Train from `done` to `mark`, in units of the cadence, and evaluate; returns the quality."""
+) -> tuple[dict[str, float], int | None]:
+    """Train from `done` to `mark`, in units of the cadence, and evaluate.
+
+    Returns:
+        the quality and, if the training diverged, after how many samples.
+    """
     first, samples = _plain(1 + done), trainer.progress.samples
     started = events.start("block_start", first_epoch_num=first, epoch_count=_plain(mark - done))
     trainer.model.train()
-    benchmark.train_block(trainer, mark)
+    diverged = _train(benchmark, trainer, events, mark)
     _wait_for_device(benchmark)
     seconds = events.stop("block_stop", first_epoch_num=first) - started
     throughput = (trainer.progress.samples - samples) / max(seconds, 1e-9)
     events.point("tracked_stats", {"throughput": throughput}, step=trainer.progress.steps)
 
     with events.paused() if benchmark.evaluates_off_the_clock else nullcontext():
-        return _evaluation(benchmark, trainer, events)
+        return _evaluation(benchmark, trainer, events, diverged is not None), diverged
 
 
-def _evaluation(benchmark: Benchmark, trainer: StepTrainer, events: Events) -> dict[str, float]:
+def _train(benchmark: Benchmark, trainer: StepTrainer, events: Events, mark: float) -> int | None:
+    """Train up to `mark`, or until it is noticed that the loss is not finite: then returns after how many samples."""
+    try:
+        benchmark.train_block(trainer, mark)
+        trainer.check_losses()
+    except Diverged as end:
+        events.point("diverged", end.samples, epoch_num=_plain(benchmark.epoch_num(trainer.progress)))
+        return end.samples
+    return None
+
+
+def _evaluation(
+    benchmark: Benchmark, trainer: StepTrainer, events: Events, diverged: bool
+) -> dict[str, float]:
     epoch = _plain(benchmark.epoch_num(trainer.progress))
     events.start("eval_start", epoch_num=epoch)
-    with _evaluating(trainer.model), autocast(benchmark):
-        quality = dict(benchmark.evaluate(trainer.model))
+    quality = benchmark.target().missed() if diverged else _evaluate(benchmark, trainer.model)
     events.point("eval_accuracy", benchmark.target().value(quality), epoch_num=epoch)
     events.stop("eval_stop", epoch_num=epoch)
     return quality
+
+
+def _evaluate(benchmark: Benchmark, model: torch.nn.Module) -> dict[str, float]:
+    with _evaluating(model), autocast(benchmark):
+        return dict(benchmark.evaluate(model))
 
 
 @contextmanager

@@ -67,7 +67,13 @@ def run(benchmark_class: type[Benchmark], settings: BenchmarkSettings, session: 
         )
         benchmark = benchmark_class(settings, facts)
         with display(session.benchmark, benchmark) as shown:
-            return timed_run(benchmark, events, shown, session.max_blocks)
+            outcome = timed_run(benchmark, events, shown, session.max_blocks)
+        if outcome.diverged is not None and rank.rank == 0:
+            sys.stderr.write(
+                f"{session.benchmark} diverged: after {outcome.diverged:,} samples its loss was not finite, so the run "
+                "was aborted; a smaller learning rate or a longer warm-up may help\n"
+            )
+        return outcome
 
 
 @contextmanager

@@ -8,18 +8,22 @@ from copy import deepcopy
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from octathlon.contracts import Batch, Benchmark, Progress, Schedule
+from octathlon.harness.divergence import LossWatch
 from octathlon.harness.events import Events
+
+CHECK_EVERY = 50
+"""Updates between two looks at the losses: often enough to waste little, and too seldom to cost anything."""
 
 
 class StepTrainer:
     """The `contracts.Trainer` that a benchmark's `train_block` is given.
 
-    A global batch is `gradient_accumulation_steps` micro-batches, each spread over the ranks; the update uses the mean
-    gradient over all of it.
+    A global batch is one or more micro-batches, each spread over the ranks; the update uses the mean gradient over all
+    of it. Progress counts whole updates, so no evaluation comes in the middle of one.
     """
 
     def __init__(
@@ -39,31 +43,37 @@ class StepTrainer:
         self._schedule = schedule
         self._events = events
         self._on_step = on_step
-        settings = benchmark.settings
-        self._accumulation = settings.gradient_accumulation_steps
-        self._samples = settings.global_batch_size // self._accumulation
-        self._micro_batches = 0
+        self._losses = LossWatch()
+        self._accumulated = 0.0
 
     def step(self, batch: Batch) -> None:
-        """Forward and backward of this rank's part of a micro-batch; the update after the last one."""
-        self._micro_batches += 1
-        last = self._micro_batches == self._accumulation
+        """Forward and backward of this rank's part of a micro-batch; the update after the last one of a global batch.
+
+        Raises:
+            Diverged: now and then, if a loss since the last check was not finite; on all ranks.
+        """
+        weight = self._benchmark.weight(batch)
+        self._accumulated += weight
+        last = self._accumulated > 1 - 1e-6
         with nullcontext() if last else self._unsynchronised():
-            self._backward(batch)
-        self.progress.samples += self._samples
-        self.progress.epoch_samples += self._samples
+            loss = self._backward(batch, weight)
+        self._losses.see(loss, self.progress.samples)
         if last:
-            self._schedule.set(self.progress)
-            self._benchmark.update(self.model, self._optimizer)
-            self._optimizer.zero_grad()
-            self.progress.steps += 1
-            self._micro_batches = 0
-        self._on_step(self.progress)
+            self._update()
 
     def end_epoch(self) -> None:
-        """Count a finished epoch (or generation)."""
+        """Count a finished epoch (or generation). Micro-batches that are no whole global batch are given up."""
+        self._begin_global_batch()
         self.progress.epochs += 1
         self.progress.epoch_samples = 0
+
+    def check_losses(self) -> None:
+        """Look at the losses of the steps since the last check.
+
+        Raises:
+            Diverged: if one was not finite; on all ranks.
+        """
+        self._losses.check()
 
     def point(self, key: str, value: Any, **metadata: Any) -> None:
         """Log one more event."""
@@ -75,16 +85,33 @@ class StepTrainer:
         Libraries choose their kernels, memory pools grow, ranks connect.
         """
         buffers = deepcopy(dict(self.model.named_buffers()))
-        self._backward(self._benchmark.synthetic_batch())
-        self._optimizer.zero_grad()
+        self._backward(self._benchmark.synthetic_batch(), weight=1.0)
+        self._begin_global_batch()
         with torch.no_grad():
             for name, buffer in self.model.named_buffers():
                 buffer.copy_(buffers[name])
 
-    def _backward(self, batch: Batch) -> None:
+    def _backward(self, batch: Batch, weight: float) -> Tensor:
         with autocast(self._benchmark):
             loss = self._benchmark.loss(self._wrapped, batch)
-        (loss / self._accumulation).backward()
+        (loss * weight).backward()
+        return loss
+
+    def _update(self) -> None:
+        self._schedule.set(self.progress)
+        self._benchmark.update(self.model, self._optimizer)
+        self._begin_global_batch()
+        samples = self._benchmark.settings.global_batch_size
+        self.progress.steps += 1
+        self.progress.samples += samples
+        self.progress.epoch_samples += samples
+        self._on_step(self.progress)
+        if self.progress.steps % CHECK_EVERY == 0:
+            self.check_losses()
+
+    def _begin_global_batch(self) -> None:
+        self._optimizer.zero_grad()
+        self._accumulated = 0.0
 
     def _unsynchronised(self) -> AbstractContextManager[Any]:
         wrapped = self._wrapped

@@ -9,8 +9,8 @@ def learning_rate(
     """The rate of 0-based `step`.
 
     It rises linearly from 0 at `start_warmup_step` for `warmup_steps` steps. The decay to 0 at `training_steps` counts
-    from step 0 all the same, so the rate jumps down where the warm-up ends.
+    from step 0 all the same, so the rate jumps down where the warm-up ends. Without a warm-up its start has no effect.
     """
-    if step - start_warmup_step < warmup_steps:
+    if warmup_steps and step - start_warmup_step < warmup_steps:
         return base * (step - start_warmup_step) / warmup_steps
     return base * (1 - min(step, training_steps) / training_steps) ** power

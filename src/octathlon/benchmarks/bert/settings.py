@@ -32,13 +32,18 @@ class Settings(BenchmarkSettings):
         description="where the learning rate's decay ends, counted from step 0"
     )
     num_warmup_steps: NonNegativeInt
-    start_warmup_step: int = Field(description="the step from which the warm-up rises; may be negative")
+    start_warmup_step: int = Field(description="the step from which the warm-up rises: 0 or before")
     decay_power: PositiveFloat
     beta_1: float = Field(ge=0, lt=1)
     beta_2: float = Field(ge=0, lt=1)
     epsilon: PositiveFloat
     weight_decay_rate: NonNegativeFloat
     clip_norm: PositiveFloat = Field(description="limit of the norm of all gradients together")
+
+    def learning_rate_ends(self) -> dict[str, float]:
+        steps, base = self.num_warmup_steps, self.base_learning_rate
+        first = base * min(-self.start_warmup_step / steps, 1) if steps else base
+        return {"start_warmup_step and num_warmup_steps": first}
 
     @model_validator(mode="after")
     def _fits(self) -> Settings:

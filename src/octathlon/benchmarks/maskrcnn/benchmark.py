@@ -7,6 +7,7 @@ from functools import cached_property
 from itertools import count, islice
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -77,6 +78,9 @@ class HeavyDetection(Benchmark[Settings]):
             self._training = iter(self._load_training())
         steps = self.sample_counts().train // self.settings.global_batch_size + 1
         return islice(self._training, steps * self.settings.gradient_accumulation_steps)
+
+    def weight(self, batch: Batch) -> float:
+        return batch.weight
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         truth = [each.to(self.run.device) for each in batch.truth]
@@ -157,7 +161,16 @@ class HeavyDetection(Benchmark[Settings]):
         )
 
     def _training_keys(self, split: Split) -> Iterator[Key]:
-        """This rank's batches: a contiguous part of each pass's permutation, all parts equally long."""
+        """This rank's micro-batches, of which some are small: they weigh in an update by their images."""
+        batches = self._grouped(split)
+        while True:
+            update = list(islice(batches, self.settings.gradient_accumulation_steps))
+            images = sum(len(numbers) for _, numbers in update)
+            for turn, numbers in update:
+                yield turn, numbers, len(numbers) / images
+
+    def _grouped(self, split: Split) -> Iterator[tuple[int, np.ndarray]]:
+        """This rank's passes and batches: a contiguous part of each pass's permutation, all parts equally long."""
         images = split.training_images("maskrcnn")
         portrait = split.tables.images["height"] >= split.tables.images["width"]
         length = -(-len(images) // self.run.world)

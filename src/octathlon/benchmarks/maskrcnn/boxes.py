@@ -17,11 +17,12 @@ def inclusive(boxes: Tensor) -> Tensor:
 
 
 def clip(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Move corners into an image of (height, width); a box outside becomes one pixel at the border."""
+    """Move corners into an image of (height, width); a box outside becomes one pixel at the border, and a corner that
+    a diverged network puts nowhere (NaN) counts as 0."""
     height, width = size
     low = boxes.new_tensor([0, 0, 1, 1])
     high = boxes.new_tensor([width - 1, height - 1, width, height])
-    return torch.minimum(torch.maximum(boxes, low), high)
+    return torch.minimum(torch.maximum(boxes.nan_to_num(), low), high)
 
 
 def sample(labels: Tensor, count: int, positive_share: float) -> Tensor:

@@ -23,8 +23,8 @@ MULTIPLE = 32
 FLIPPED = 0.5
 MEAN_BGR = (102.9801, 115.9465, 122.7717)
 
-Key = tuple[int, Sequence[int]]
-"""What identifies a batch: the pass over the images and the images' numbers."""
+Key = tuple[int, Sequence[int], float]
+"""What identifies a batch: the pass over the images, the images' numbers, and the batch's weight."""
 
 
 @dataclass
@@ -68,10 +68,13 @@ class Batch:
 
     images: Images
     truth: list[Truth]
+    weight: float = 1.0
+    """its images as part of those of this rank's update"""
 
     def pin_memory(self) -> Batch:
         """For DataLoader."""
-        return Batch(Images(self.images.pixels.pin_memory(), self.images.sizes), self.truth)
+        images = Images(self.images.pixels.pin_memory(), self.images.sizes)
+        return Batch(images, self.truth, self.weight)
 
 
 def resized(width: int, height: int, shortest: int, longest: int) -> tuple[int, int]:
@@ -96,12 +99,12 @@ class TrainingBatches(Dataset[Batch]):
     seed: int
 
     def __getitem__(self, key: Key) -> Batch:
-        turn, numbers = key
+        turn, numbers, weight = key
         samples = [
             self._sample(int(number), np.random.default_rng([self.seed, turn, number]).random() < FLIPPED)
             for number in numbers
         ]
-        return Batch(collate([image for image, _ in samples]), [truth for _, truth in samples])
+        return Batch(collate([image for image, _ in samples]), [truth for _, truth in samples], weight)
 
     def _sample(self, number: int, flipped: bool) -> tuple[Tensor, Truth]:
         image = load_image(self.split, number, self.shortest, self.longest)

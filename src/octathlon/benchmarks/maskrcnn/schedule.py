@@ -31,7 +31,7 @@ def optimizer_of(model: nn.Module, settings: Settings) -> torch.optim.SGD:
 
 class WarmupAndDrops:
     """Steps count from 1. In the warm-up all rates lack the same amount, which shrinks by `warmup_factor` a step: the
-    weights' rate starts near 0, that of the biases near half of its own. It drops twice, by steps.
+    weights' rate starts near 0, that of the biases near half of its own. What is left drops twice, by steps.
 
     This is `mlperf_linear` of the reference and of the round's submissions.
     """
@@ -50,4 +50,4 @@ class WarmupAndDrops:
         settings = self._settings
         lacking = max(settings.warmup_steps - step, 0) * settings.warmup_factor
         drops = sum(step >= decay for decay in settings.decay_steps)
-        return factor * settings.base_learning_rate * DROP**drops - lacking
+        return (factor * settings.base_learning_rate - lacking) * DROP**drops

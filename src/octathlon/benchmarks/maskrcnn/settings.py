@@ -48,3 +48,7 @@ class Settings(BenchmarkSettings):
     )
     momentum: float = Field(ge=0, lt=1)
     weight_decay: NonNegativeFloat = Field(description="of weights; biases have none")
+
+    def learning_rate_ends(self) -> dict[str, float]:
+        lacking = max(self.warmup_steps - 1, 0) * self.warmup_factor
+        return {"warmup_steps and warmup_factor": self.base_learning_rate - lacking}

@@ -122,6 +122,7 @@ class SelfPlay(Benchmark[Settings]):
                 trainer.step(batch)
             world.average_batch_norm(self._model)
             trainer.end_epoch()
+            trainer.check_losses()  # before a diverged model plays for hours
 
     def train_batches(self, epoch: int) -> Iterator[Batch]:
         """This rank's batches of a generation: as many as the rank with the fewest positions has."""

@@ -25,13 +25,13 @@ def new_network(settings: Settings) -> DualNetwork:
 
 
 def player(model: DualNetwork, device: torch.device, half: bool = False) -> Evaluate:
-    """What a search asks: the model as it is now, in bf16 if `half`."""
+    """What a search asks: the model as it is now, in bf16 if `half`. A diverged one (NaN) has no opinion."""
     network = folded(model).to(device)
 
     def evaluate(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, half):
             logits, values = network(torch.from_numpy(planes).to(device).float())
-        return logits.float().cpu().numpy(), values.float().cpu().numpy()
+        return logits.float().nan_to_num().cpu().numpy(), values.float().nan_to_num().cpu().numpy()
 
     return evaluate
 

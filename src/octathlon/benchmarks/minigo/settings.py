@@ -62,4 +62,6 @@ class Settings(BenchmarkSettings):
     def _check(self) -> Settings:
         if len(self.lr_rates) != len(self.lr_boundaries) + 1:
             raise ValueError("lr_rates must have one entry more than lr_boundaries")
+        if list(self.lr_boundaries) != sorted(set(self.lr_boundaries)):
+            raise ValueError(f"lr_boundaries {list(self.lr_boundaries)} must rise from one to the next")
         return self

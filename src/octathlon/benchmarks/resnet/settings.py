@@ -37,3 +37,15 @@ class Settings(BenchmarkSettings):
                 f"eval_short_side {self.eval_short_side} must exceed image_size {self.image_size}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _decay_follows_the_warm_up(self) -> Settings:
+        if self.warmup_epochs > self.planned_epochs:
+            raise ValueError(
+                f"warmup_epochs {self.warmup_epochs} must not exceed planned_epochs {self.planned_epochs}, where the "
+                "decay ends"
+            )
+        return self
+
+    def learning_rate_ends(self) -> dict[str, float]:
+        return {"end_learning_rate": self.end_learning_rate}

@@ -46,3 +46,6 @@ class Settings(BenchmarkSettings):
     )
     max_prediction_symbols: PositiveInt = Field(description="word pieces after which decoding ends")
     eval_batch_size: PositiveInt = Field(description="utterances that a rank decodes at once")
+
+    def learning_rate_ends(self) -> dict[str, float]:
+        return {"min_learning_rate": self.min_learning_rate}

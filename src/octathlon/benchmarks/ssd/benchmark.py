@@ -86,6 +86,9 @@ class LightDetection(Benchmark[Settings]):
             self._training, math.ceil(self.sample_counts().train / (self._local_batch * self.run.world))
         )
 
+    def weight(self, batch: Batch) -> float:
+        return batch.weight
+
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         batch = batch.to(self.run.device)
         locations, logits = model(self._normalise(recolour(batch.images, batch.colours)))
@@ -162,12 +165,15 @@ class LightDetection(Benchmark[Settings]):
         )
 
     def _training_keys(self, split: Split, first_epoch: int) -> Iterator[Key]:
-        """This rank's micro-batches, from the start of `first_epoch` on without end."""
-        images = split.training_images("ssd")
+        """This rank's micro-batches, from the start of `first_epoch` on without end: its part of each global batch in
+        pieces, the last one of which may be smaller. An epoch's last global batch may have fewer of them."""
+        images, size = split.training_images("ssd"), self._local_batch
+        part = size * self.settings.gradient_accumulation_steps
         for epoch in count(first_epoch):
             order = images[epoch_order(len(images), self.run.seed, epoch)]
-            for numbers in all_rank_batches(order, self._local_batch, self.run.rank, self.run.world):
-                yield epoch, numbers
+            for batch in all_rank_batches(order, part, self.run.rank, self.run.world):
+                for numbers in (batch[start : start + size] for start in range(0, len(batch), size)):
+                    yield epoch, numbers, len(numbers) / len(batch)
 
 
 BENCHMARK = LightDetection

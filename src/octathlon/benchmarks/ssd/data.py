@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,8 +14,8 @@ from torch.utils.data import Dataset
 from octathlon.benchmarks.ssd import augment
 from octathlon.datasets.coco.loader import Split
 
-Key = tuple[int, Sequence[int]]
-"""What identifies a batch: the epoch and the numbers of the images."""
+Key = tuple[int, Sequence[int], float]
+"""What identifies a batch: the epoch, the numbers of the images, and the batch's weight."""
 
 
 @dataclass
@@ -29,14 +30,20 @@ class Batch:
     """left, top, right, bottom as fractions, float32 of shape (N, G, 4); filled up with zeros"""
     labels: Tensor
     """int64 of shape (N, G), 0 where a box only fills up"""
+    weight: float = 1.0
+    """N as part of what this rank has of the global batch"""
 
     def pin_memory(self) -> Batch:
         """For DataLoader."""
-        return Batch(*(each.pin_memory() for each in vars(self).values()))
+        return self._with(Tensor.pin_memory)
 
     def to(self, device: torch.device) -> Batch:
         """On another device."""
-        return Batch(*(each.to(device, non_blocking=True) for each in vars(self).values()))
+        return self._with(partial(Tensor.to, device=device, non_blocking=True))
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        tensors = (self.images, self.colours, self.boxes, self.labels)
+        return Batch(*map(change, tensors), self.weight)
 
 
 @dataclass(frozen=True)
@@ -49,7 +56,7 @@ class TrainingBatches(Dataset[Batch]):
     seed: int
 
     def __getitem__(self, key: Key) -> Batch:
-        epoch, numbers = key
+        epoch, numbers, weight = key
         samples = [
             self._sample(int(number), np.random.default_rng([self.seed, epoch, number])) for number in numbers
         ]
@@ -60,6 +67,7 @@ class TrainingBatches(Dataset[Batch]):
             torch.from_numpy(np.stack(colours)).float(),
             torch.from_numpy(np.stack([_filled(each, most) for each in boxes])).float(),
             torch.from_numpy(np.stack([_filled(each, most) for each in labels])),
+            weight,
         )
 
     def _sample(

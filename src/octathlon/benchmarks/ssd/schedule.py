@@ -32,5 +32,5 @@ class WarmupAndDrops:
         """The rate of update `step` (from 0 on) in a run that has finished `epoch` epochs."""
         base = self._settings.base_learning_rate
         left = max(self._warmup_steps - step, 0) / max(self._warmup_steps, 1)
-        warm = base * (1 - left / 2**self._settings.warmup_factor)
+        warm = base * (1 - left * 0.5**self._settings.warmup_factor)
         return warm * DROP ** sum(epoch >= decay for decay in self._settings.decay_epochs)

@@ -45,6 +45,12 @@ class Settings(BenchmarkSettings):
             )
         return self
 
+    def learning_rate_ends(self) -> dict[str, float]:
+        base, initial, epochs = self.base_learning_rate, self.initial_learning_rate, self.warmup_epochs
+        first = initial + (base - initial) / epochs if epochs else base
+        dropped = base * self.decay_factor if self.decay_epochs else base
+        return {"initial_learning_rate and warmup_epochs": first, "decay_epochs and decay_factor": dropped}
+
     @property
     def stride(self) -> int:
         """Voxels from patch to patch in evaluation."""
