@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from click_logs_archives import draw, prepare_all, read_rows, settings
+from test_embeddings import CLICK_LOGS
 from test_world import on_ranks
 from torch import nn
 
@@ -28,9 +29,7 @@ from octathlon.nn.schedules import warmup_hold_polynomial
 from octathlon.receipts import read_json
 from octathlon.scoring import compliance, rule_data
 
-TABLE_SIZES = [39884406, 39043, 17289, 7420, 20263, 3, 7120, 1543, 63, 38532951, 2953546, 403346, 10]
-TABLE_SIZES += [2208, 11938, 155, 4, 976, 14, 39979771, 25641295, 39664984, 585935, 12972, 108, 36]
-FULL = {"counts": {"train": 4_195_197_692, "eval": 89_137_319}, "table_sizes": TABLE_SIZES}
+FULL = {"counts": {"train": 4_195_197_692, "eval": 89_137_319}, "table_sizes": CLICK_LOGS}
 
 
 def benchmark(
@@ -59,7 +58,7 @@ def full_model(sizes: list[int], device: str) -> DLRM:
 
 
 def test_parameters_of_the_full_model() -> None:
-    model = full_model(TABLE_SIZES, "meta")
+    model = full_model(CLICK_LOGS, "meta")
     count = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     assert count == {"bottom_mlp": 171_392, "top_mlp": 2_197_505, "embeddings": 24_034_227_072}
     assert sum(count.values()) == 24_036_595_969

@@ -60,7 +60,7 @@ class DLRM(nn.Module):
             dense: of shape (N, dim).
             embedded: of shape (N, tables, dim).
         """
-        vectors = torch.cat([dense.unsqueeze(1), embedded.to(dense.dtype)], dim=1)
+        vectors = torch.cat([dense.unsqueeze(1), embedded], dim=1)
         products = torch.bmm(vectors, vectors.transpose(1, 2))
         return torch.cat([dense, products.flatten(1).index_select(1, self._pairs)], dim=1)
 
