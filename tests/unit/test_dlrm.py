@@ -87,6 +87,26 @@ def test_initialisation() -> None:
     assert 0.45 < model.embeddings.weight[:4].abs().max() <= 0.5
 
 
+@pytest.mark.parametrize("top", [[8, 4], []])
+def test_logits_under_autocast_keep_32_bits(top: list[int]) -> None:
+    """The last layer, of what the layers before it give in bf16; forward, and backward for its weights."""
+    torch.manual_seed(1)
+    model = DLRM(13, [8], top, ShardedEmbeddings([9], 8, device=torch.device("cpu")), 1, torch.device("cpu"))
+    model.reset_parameters()
+    kept = []
+    model.top_mlp[-1].register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0].detach()))
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(torch.rand(4000, 13), torch.randint(9, (4000, 1)))
+    hidden, last = kept[0], model.top_mlp[-1]
+    assert (hidden.dtype, logits.dtype) == (torch.float32, torch.float32)
+    assert hidden.equal(hidden.bfloat16().float())
+    expected = hidden.double() @ last.weight.double().T + last.bias.double()
+    np.testing.assert_allclose(logits.detach(), expected.detach().squeeze(1), rtol=1e-6, atol=1e-6)
+    assert len(logits.unique()) > 1000
+    logits.sum().backward()
+    np.testing.assert_allclose(last.weight.grad.squeeze(0), hidden.double().sum(0), rtol=1e-5)
+
+
 # Schedule and log --------------------------------------------------------------------------------------
 
 

@@ -93,7 +93,7 @@ class Recommendation(Benchmark[Settings]):
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
         integers, indices, labels = features(batch.to(self.run.device, non_blocking=True))
-        return binary_cross_entropy_with_logits(model(integers, indices).float(), labels)
+        return binary_cross_entropy_with_logits(model(integers, indices), labels)
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         """AUC over the whole evaluation set; each rank scores its share."""
@@ -103,7 +103,7 @@ class Recommendation(Benchmark[Settings]):
         scores, labels = [], []
         for rows in self._evaluation:
             integers, indices, clicked = features(rows.to(self.run.device, non_blocking=True))
-            scores.append(model(integers, indices).float().sigmoid())
+            scores.append(model(integers, indices).sigmoid())
             labels.append(clicked > 0)
         return {"AUC": roc_auc(torch.cat(scores)[: len(share)], torch.cat(labels)[: len(share)])}
 
