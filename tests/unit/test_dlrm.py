@@ -228,6 +228,26 @@ def test_a_batch_larger_than_the_training_set_is_refused(small: Path) -> None:
         benchmark(data=small, global_batch_size=11_501)
 
 
+@pytest.mark.parametrize(("world", "gigabytes"), [(2, 63), (4, 43), (8, 32), (16, 32)])
+def test_an_evaluation_fits_beside_the_tables(world: int, gigabytes: int) -> None:
+    """The round's tables: 2 to 16 GPUs of 80 GB have room, with no more than these needed; one has not."""
+    full = benchmark("full", world=world)
+    full._require_memory(gigabytes * 10**9)
+    with pytest.raises(
+        OctathlonError, match=r"GB to evaluate with eval_batch_size 221184, but cpu has 28\.0 GB"
+    ):
+        full._require_memory(28 * 10**9)
+    with pytest.raises(OctathlonError, match="needs 96.1 GB for embedding tables"):
+        benchmark("full")._require_memory(80 * 10**9)
+
+
+def test_a_smaller_evaluation_batch_needs_less_until_the_auc_needs_most() -> None:
+    """89,137,319 scores, of 64 bytes each while their AUC is computed: 5.7 GB beside 20.5 GB of tables."""
+    benchmark("full", world=8, eval_batch_size=1)._require_memory(26_200_000_000)
+    with pytest.raises(OctathlonError, match="20.5 GB for embedding tables and 5.7 GB to evaluate"):
+        benchmark("full", world=8, eval_batch_size=1)._require_memory(26_100_000_000)
+
+
 # Training ----------------------------------------------------------------------------------------------
 
 

@@ -112,3 +112,16 @@ def place(sizes: Sequence[int], world: int) -> list[list[int]]:
         owned[rank].append(table)
         rows[rank] += sizes[table]
     return [sorted(tables) for tables in owned]
+
+
+def table_bytes(sizes: Sequence[int], dim: int, world: int) -> int:
+    """Bytes of the tables on the rank that holds most."""
+    return 4 * dim * max(sum(sizes[table] for table in tables) for tables in place(sizes, world))
+
+
+def look_up_bytes(tables: int, dim: int, world: int, count: int) -> int:
+    """Bytes that a rank with as many tables as any needs beside them to look up `count` samples of each rank.
+
+    Without a gradient: vectors as looked up, received and returned; under bf16 autocast half of it.
+    """
+    return 3 * 4 * dim * world * math.ceil(tables / world) * count
