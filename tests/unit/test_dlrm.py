@@ -1,4 +1,4 @@
-"""dlrm: the model against published figures, the contract's members, quality over seeds, ranks against one."""
+"""dlrm: the model against published figures, the contract's members, quality over seeds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pytest
 import torch
 from click_logs_archives import draw, prepare_all, read_rows, settings
 from test_embeddings import CLICK_LOGS
-from test_world import on_ranks
 from torch import nn
 
 from octathlon import config
@@ -23,7 +22,6 @@ from octathlon.contracts import Progress, Run
 from octathlon.errors import OctathlonError
 from octathlon.harness.events import Events
 from octathlon.harness.loop import timed_run
-from octathlon.harness.trainer import StepTrainer
 from octathlon.nn.embeddings import ShardedEmbeddings
 from octathlon.nn.schedules import warmup_hold_polynomial
 from octathlon.receipts import read_json
@@ -249,31 +247,6 @@ def test_a_smaller_evaluation_batch_needs_less_until_the_auc_needs_most() -> Non
 
 
 # Training ----------------------------------------------------------------------------------------------
-
-
-def _trained(data: Path, rank: int, world: int, steps: int = 8) -> tuple[float, dict[str, np.ndarray]]:
-    """AUC and dense weights after some steps of the harness's own trainer."""
-    torch.manual_seed(1)
-    chosen = benchmark(data=data, rank=rank, world=world, base_learning_rate=0.1, warmup_steps=0)
-    model = chosen.build_model()
-    trainer = StepTrainer(chosen, model, *chosen.build_optimizer(model), Events([], float))
-    for batch in list(chosen.train_batches(1))[:steps]:
-        trainer.step(batch)
-    with torch.inference_mode():
-        quality = chosen.evaluate(model)["AUC"]
-    dense = {name: p for name, p in model.named_parameters() if not name.startswith("embeddings")}
-    return quality, {name: parameter.detach().numpy() for name, parameter in dense.items()}
-
-
-@pytest.mark.parametrize("world", [2, 4])
-def test_ranks_together_are_as_one(small: Path, tmp_path: Path, world: int) -> None:
-    """The same global batches: the same dense weights on all ranks, the same AUC over 1,001 rows."""
-    torch.set_num_threads(1)
-    quality, weights = _trained(small, 0, 1)
-    for got_quality, got_weights in on_ranks(world, tmp_path, lambda rank: _trained(small, rank, world)):
-        assert got_quality == pytest.approx(quality, abs=1e-6)
-        for name, weight in weights.items():
-            np.testing.assert_allclose(got_weights[name], weight, rtol=0, atol=1e-6, err_msg=name)
 
 
 def test_initial_tables_are_the_same_wherever_they_lie(small: Path) -> None:
