@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from click_logs_archives import prepare_all
-from pydantic import ValidationError
 
 from octathlon.datasets.click_logs.prepare import prepare
 from octathlon.datasets.click_logs.settings import Settings
@@ -173,12 +172,6 @@ def test_an_evaluation_set_without_an_auc_is_refused(tmp_path, last_day, complai
 def test_the_smallest_evaluation_set(tmp_path):
     prepare_days(tmp_path, lines(1), lines(3))
     assert read_json(tmp_path / "out/manifest.json")["counts"] == {"train": 1, "eval": 2, "val": 1}
-
-
-def test_a_single_day_is_refused():
-    """It would be the last one: there would be nothing to train on."""
-    with pytest.raises(ValidationError, match="days\n.*greater than or equal to 2"):
-        settings(days=1)
 
 
 def test_a_bucket_without_the_days_rows_says_which_step_makes_them(tmp_path):

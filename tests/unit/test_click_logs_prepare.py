@@ -154,7 +154,7 @@ row = st.tuples(
 
 
 @given(
-    days=st.lists(st.lists(row, min_size=1, max_size=6), min_size=1, max_size=3),
+    days=st.lists(st.lists(row, min_size=1, max_size=6), max_size=3),
     last_day=st.lists(row, min_size=3, max_size=6),
     max_ind_range=st.sampled_from([1, 7, 1000, 40_000_000, 2**31 - 1]),
     buckets=st.integers(1, 3),

@@ -10,7 +10,7 @@ from octathlon.settings import DatasetSettings
 class Settings(DatasetSettings):
     """The keys of mini.yaml and full.yaml."""
 
-    days: int = Field(ge=2, description="archives day_0.gz, day_1.gz, ...; the last one is for evaluation")
+    days: PositiveInt = Field(description="archives day_0.gz, day_1.gz, ...; the last one is for evaluation")
     day_jobs: PositiveInt = Field(description="jobs that share the days, for each of the two readings")
     max_ind_range: PositiveInt = Field(lt=2**31, description="categories' hashes are taken modulo this")
     buckets: PositiveInt = Field(description="training files; each must fit into memory to be shuffled")
