@@ -7,20 +7,22 @@ import shutil
 from pathlib import Path
 
 import pytest
+from click_logs_archives import prepare_all
 
 from octathlon.datasets.click_logs.prepare import prepare
 from octathlon.datasets.click_logs.settings import Settings
 from octathlon.datasets.click_logs.text import NAMES, read_day
 from octathlon.errors import OctathlonError
+from octathlon.receipts import read_json
 
-FIELDS = ["0", *map(str, range(13)), *(f"{number:08x}" for number in range(26))]
+FIELDS = [*map(str, range(13)), *(f"{number:08x}" for number in range(26))]
 
 
 def lines(rows: int = 6, **changes: dict[int, str]) -> bytes:
-    """Good rows, but for `row<n>={column: field}`, both counted from 1."""
+    """Good rows, every second one a click, but for `row<n>={column: field}`, both counted from 1."""
     texts = []
     for number in range(1, rows + 1):
-        fields = dict(enumerate(FIELDS, start=1)) | changes.get(f"row{number}", {})
+        fields = dict(enumerate([str(number % 2), *FIELDS], start=1)) | changes.get(f"row{number}", {})
         texts.append("\t".join(field for field in fields.values() if field is not None) + "\n")
     return "".join(texts).encode("utf-8", "surrogateescape")
 
@@ -136,6 +138,40 @@ def test_an_unknown_step_is_refused(tmp_path, step):
 def test_a_step_before_its_time_says_so(tmp_path):
     with pytest.raises(OctathlonError, match=r"dictionaries\.json: not there"):
         prepare("encode-0", tmp_path, tmp_path / "out", settings())
+
+
+def prepare_days(folder: Path, *days: bytes) -> None:
+    for number, content in enumerate(days):
+        (folder / f"day_{number}.gz").write_bytes(gzip.compress(content))
+    prepare_all(folder, folder / "out", settings(days=len(days), day_jobs=1))
+
+
+@pytest.mark.parametrize("empty", [0, 1, 2])
+def test_a_day_without_rows_is_named(tmp_path, empty):
+    days = [b"" if day == empty else lines() for day in range(3)]
+    with pytest.raises(OctathlonError, match=rf"day_{empty}\.gz: not a single row"):
+        prepare_days(tmp_path, *days)
+
+
+@pytest.mark.parametrize(
+    ("last_day", "complaint"),
+    [
+        (lines(1), "the 1 rows of the evaluation set, 1 are clicks"),
+        (lines(2), "the 1 rows of the evaluation set, 1 are clicks"),
+        (lines(8, row1={1: "0"}, row3={1: "0"}), "the 4 rows of the evaluation set, 0 are clicks"),
+        (lines(5, row2={1: "1"}), "the 3 rows of the evaluation set, 3 are clicks"),
+    ],
+)
+def test_an_evaluation_set_without_an_auc_is_refused(tmp_path, last_day, complaint):
+    """Its rows are all clicks or all none, whatever the rest of the last day is."""
+    with pytest.raises(OctathlonError, match=rf"day_1\.gz: of its first half, {complaint}"):
+        prepare_days(tmp_path, lines(), last_day)
+    assert not (tmp_path / "out/receipts/encode-0.json").exists()
+
+
+def test_the_smallest_evaluation_set(tmp_path):
+    prepare_days(tmp_path, lines(1), lines(3))
+    assert read_json(tmp_path / "out/manifest.json")["counts"] == {"train": 1, "eval": 2, "val": 1}
 
 
 def test_a_bucket_without_the_days_rows_says_which_step_makes_them(tmp_path):

@@ -7,6 +7,9 @@ from torch import Tensor
 
 from octathlon.nn.world import all_gather
 
+BYTES = 64
+"""Memory that `roc_auc` needs on each rank for a sample of all ranks."""
+
 
 def roc_auc(scores: Tensor, labels: Tensor) -> float:
     """The chance that a positive scores above a negative, ties counting half: all pairs, in whole numbers.

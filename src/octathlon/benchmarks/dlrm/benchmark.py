@@ -16,8 +16,8 @@ from octathlon.contracts import Benchmark, Progress, Run, SampleCounts, Schedule
 from octathlon.datasets.click_logs.loader import Batches, Key, features
 from octathlon.datasets.click_logs.rows import COLUMNS, INTEGERS
 from octathlon.errors import OctathlonError
-from octathlon.nn.auc import roc_auc
-from octathlon.nn.embeddings import ShardedEmbeddings
+from octathlon.nn import auc
+from octathlon.nn.embeddings import ShardedEmbeddings, look_up_bytes, table_bytes
 from octathlon.nn.loading import load
 from octathlon.nn.sampling import epoch_order, rank_share
 from octathlon.nn.schedules import StepSchedule, warmup_hold_polynomial
@@ -35,6 +35,8 @@ class Recommendation(Benchmark[Settings]):
                 f"global_batch_size {settings.global_batch_size} is more than the "
                 f"{self.sample_counts().train} training rows: choose a smaller one, or add days"
             )
+        if run.device.type == "cuda":
+            self._require_memory(torch.cuda.mem_get_info(run.device)[0])
         self._evaluation: Iterable[Tensor] | None = None
 
     def sample_counts(self) -> SampleCounts:
@@ -93,7 +95,7 @@ class Recommendation(Benchmark[Settings]):
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
         integers, indices, labels = features(batch.to(self.run.device, non_blocking=True))
-        return binary_cross_entropy_with_logits(model(integers, indices).float(), labels)
+        return binary_cross_entropy_with_logits(model(integers, indices), labels)
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         """AUC over the whole evaluation set; each rank scores its share."""
@@ -103,12 +105,26 @@ class Recommendation(Benchmark[Settings]):
         scores, labels = [], []
         for rows in self._evaluation:
             integers, indices, clicked = features(rows.to(self.run.device, non_blocking=True))
-            scores.append(model(integers, indices).float().sigmoid())
+            scores.append(model(integers, indices).sigmoid())
             labels.append(clicked > 0)
-        return {"AUC": roc_auc(torch.cat(scores)[: len(share)], torch.cat(labels)[: len(share)])}
+        return {"AUC": auc.roc_auc(torch.cat(scores)[: len(share)], torch.cat(labels)[: len(share)])}
 
     def synthetic_batch(self) -> Tensor:
         return torch.zeros((self._local_batch, COLUMNS), dtype=torch.int32)
+
+    def _require_memory(self, free: int) -> None:
+        """Refuse before anything is built what would fail at the first evaluation, after hours."""
+        sizes, dim, world = self.run.manifest["table_sizes"], self.settings.bottom_mlp[-1], self.run.world
+        tables, rows = table_bytes(sizes, dim, world), self.settings.eval_batch_size
+        scoring = max(
+            look_up_bytes(len(sizes), dim, world, rows), auc.BYTES * self.sample_counts().evaluation
+        )
+        if tables + scoring > free:
+            raise OctathlonError(
+                f"a rank needs {tables / 1e9:.1f} GB for embedding tables and {scoring / 1e9:.1f} GB to evaluate with "
+                f"eval_batch_size {rows}, but {self.run.device} has {free / 1e9:.1f} GB free: use more ranks, or a "
+                "smaller eval_batch_size"
+            )
 
     def _training_keys(self, epoch: int) -> Iterator[Key]:
         """This rank's part of each micro-batch: rows keep their shuffled order, updates get a new one.

@@ -15,7 +15,10 @@ from octathlon.nn.embeddings import ShardedEmbeddings
 
 
 class DLRM(nn.Module):
-    """Integers of shape (N, inputs) and indices of shape (N, tables) -> logits of shape (N,).
+    """Integers of shape (N, inputs) and indices of shape (N, tables) -> float32 logits of shape (N,).
+
+    The last layer is computed in float32 whatever the autocast: rows whose logits round to one bf16 number
+    are ties to the AUC.
 
     Args:
         bottom: outputs of the layers for the integers; the last is the dimension of the embeddings.
@@ -51,7 +54,9 @@ class DLRM(nn.Module):
 
     def forward(self, integers: Tensor, indices: Tensor) -> Tensor:
         dense = self.bottom_mlp(integers)
-        return self.top_mlp(self.interact(dense, self.embeddings(indices))).squeeze(1)
+        hidden = self.top_mlp[:-1](self.interact(dense, self.embeddings(indices)))
+        with torch.autocast(hidden.device.type, enabled=False):
+            return self.top_mlp[-1](hidden.float()).squeeze(1)
 
     def interact(self, dense: Tensor, embedded: Tensor) -> Tensor:
         """`dense` and the products of all pairs of vectors: (1, 0), (2, 0), (2, 1), ... with `dense` as 0.
@@ -60,7 +65,7 @@ class DLRM(nn.Module):
             dense: of shape (N, dim).
             embedded: of shape (N, tables, dim).
         """
-        vectors = torch.cat([dense.unsqueeze(1), embedded.to(dense.dtype)], dim=1)
+        vectors = torch.cat([dense.unsqueeze(1), embedded], dim=1)
         products = torch.bmm(vectors, vectors.transpose(1, 2))
         return torch.cat([dense, products.flatten(1).index_select(1, self._pairs)], dim=1)
 

@@ -97,10 +97,13 @@ def _scan(job: int, archives: Path, out: Path, settings: Settings) -> dict[str, 
     for day in _days_of(job, settings):
         columns = [Appearances(settings.max_ind_range) for _ in range(CATEGORIES)]
         rows.append(0)
-        for frame in read_day(archives / f"day_{day}.gz", settings.max_ind_range):
+        archive = archives / f"day_{day}.gz"
+        for frame in read_day(archive, settings.max_ind_range):
             for column, name in zip(columns, NAMES[FIRST_CATEGORY:], strict=True):
                 column.add(frame[name].to_numpy())
             rows[-1] += frame.height
+        if not rows[-1]:
+            raise OctathlonError(f"{archive}: not a single row; use the archive as it is published")
         files.append(f"work/values-{day}.npy")
         distinct.append(_save_values(out / files[-1], [column.values() for column in columns]))
     return {"files": files, "rows": rows, "distinct": distinct}
@@ -133,6 +136,7 @@ def _encode(job: int, archives: Path, out: Path, settings: Settings) -> dict[str
         batches = (_encoded(frame, numbers, archives) for frame in frames)
         if day == settings.days - 1:
             receipt |= _write_halves(batches, facts["rows"][day], out)
+            _require_both_classes(archives / f"day_{day}.gz", receipt)
             receipt["files"] += [EVAL, VAL]
         else:
             rng = np.random.default_rng([settings.shuffle_seed, 0, day])
@@ -172,6 +176,16 @@ def _write_halves(batches: Iterator[np.ndarray], total: int, out: Path) -> dict[
                 clicks[split] += int(part[:, 0].sum())
             left = max(left - len(rows), 0)
     return {"counts": counts, "clicks": clicks}
+
+
+def _require_both_classes(archive: Path, facts: Mapping[str, Any]) -> None:
+    """There is no AUC of clicks alone, nor without a click."""
+    rows, clicks = facts["counts"]["eval"], facts["clicks"]["eval"]
+    if clicks in (0, rows):
+        raise OctathlonError(
+            f"{archive}: of its first half, the {rows:,} rows of the evaluation set, {clicks:,} are clicks, but an "
+            "AUC needs rows with a click and rows without: use a day that has both"
+        )
 
 
 def _bucket(number: int, _archives: Path, out: Path, settings: Settings) -> dict[str, Any]:
