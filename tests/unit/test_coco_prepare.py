@@ -376,8 +376,20 @@ def repack(archives: Path, folder: Path, change: Callable[[str, bytes], bytes | 
     return folder
 
 
-@pytest.mark.parametrize("fault", ["missing", "short", "other", "text"])
-def test_wrong_images_end_in_a_sentence_that_names_them(archives: Path, tmp_path: Path, fault: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("missing", "no member"),
+        ("short", "truncated"),
+        ("other", "pixels where the annotations say"),
+        ("text", "of unknown kind, no whole JPEG"),
+        ("empty", "an empty file, no whole JPEG"),
+        ("gif", "a GIF image, no whole JPEG"),
+    ],
+)
+def test_wrong_images_end_in_a_sentence_that_names_them(
+    archives: Path, tmp_path: Path, fault: str, reason: str
+) -> None:
     document = instances(archives)
     image = min(document["images"], key=lambda each: each["id"])
     other = max(document["images"], key=lambda each: each["width"])
@@ -388,9 +400,9 @@ def test_wrong_images_end_in_a_sentence_that_names_them(archives: Path, tmp_path
     def change(name: str, content: bytes) -> bytes | None:
         if name != victim:
             return content
-        return {"missing": None, "short": content[: len(content) // 2], "other": larger, "text": b"hello"}[
-            fault
-        ]
+        short = content[: len(content) // 2]
+        faults = {"missing": None, "short": short, "other": larger, "text": b"hello", "empty": b""}
+        return (faults | {"gif": b"GIF89a"})[fault]
 
     folder, out, settings = (
         repack(archives, tmp_path, change),
@@ -400,7 +412,7 @@ def test_wrong_images_end_in_a_sentence_that_names_them(archives: Path, tmp_path
     prepare("annotations-train", folder, out, settings)
     with pytest.raises(OctathlonError, match=victim) as error:
         prepare("train-000", folder, out, settings)
-    assert "\n" not in str(error.value)
+    assert reason in str(error.value) and "\n" not in str(error.value) and " at 0x" not in str(error.value)
     assert not list(out.glob("train-000*"))  # nothing that looks finished
 
 

@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 import orjson
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from octathlon.archives.zips import ZipReader
 from octathlon.datasets.coco.annotations import Instances, file_name, parse, tabulate, training_images
 from octathlon.datasets.coco.backbones import R50, RESNET34, convert
 from octathlon.datasets.coco.settings import Settings
 from octathlon.datasets.coco.tables import DETECTORS, read_array, write_array, write_jpegs, write_tables
+from octathlon.datasets.kinds import kind_of
 from octathlon.errors import OctathlonError
 from octathlon.receipts import describe, publish, read_json, write_json
 
@@ -136,8 +137,10 @@ def _jpegs(archive: ZipReader, members: Iterable[tuple[str, np.ndarray]]) -> Ite
         try:
             _check_jpeg(content, int(image["width"]), int(image["height"]))
         except Exception as error:  # PIL raises many types for damaged files
+            unknown = isinstance(error, UnidentifiedImageError)
+            reason = f"{kind_of(content)}, no whole JPEG" if unknown else error
             raise OctathlonError(
-                f"{archive.path}: {name} is no image ({error}); fetch the archive again"
+                f"{archive.path}: {name} cannot be used ({reason}); convert it to JPEG, or fetch the archive again"
             ) from None
         yield content
 
