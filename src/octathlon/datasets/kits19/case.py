@@ -94,7 +94,8 @@ def _read_header(stream: BinaryIO, path: Path) -> Nifti1Header:
     try:
         header = Nifti1Header(stream.read(Nifti1Header.sizeof_hdr))
         shape, kind, offset = header.get_data_shape(), header.get_data_dtype(), header.get_data_offset()
-    except (HeaderDataError, WrapStructError) as error:
+        header.get_slope_inter()
+    except (HeaderDataError, WrapStructError, ValueError, OverflowError) as error:  # for what is no number
         raise OctathlonError(f"{path}: not a NIfTI file ({error}); fetch it again") from error
     if len(shape) != 3 or not 0 < np.prod(shape, dtype=float) <= VOXEL_LIMIT or min(shape) < 0:
         raise OctathlonError(f"{path}: shape {shape} is not that of a CT volume; {REMEDY}")
