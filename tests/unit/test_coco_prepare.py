@@ -382,9 +382,9 @@ def repack(archives: Path, folder: Path, change: Callable[[str, bytes], bytes | 
         ("missing", "no member"),
         ("short", "truncated"),
         ("other", "pixels where the annotations say"),
-        ("text", "of unknown kind, no whole JPEG"),
-        ("empty", "an empty file, no whole JPEG"),
-        ("gif", "a GIF image, no whole JPEG"),
+        ("text", "of unknown kind, no readable JPEG"),
+        ("empty", "an empty file, no readable JPEG"),
+        ("gif", "a GIF image, no readable JPEG"),
     ],
 )
 def test_wrong_images_end_in_a_sentence_that_names_them(

@@ -130,16 +130,16 @@ def bomb() -> bytes:
 
 
 GARBAGE = {
-    "garbage": (b"no image at all" * 20, "of unknown kind, no whole JPEG or PNG"),
-    "empty": (b"", "an empty file, no whole JPEG or PNG"),
+    "garbage": (b"no image at all" * 20, "of unknown kind, no readable JPEG or PNG"),
+    "empty": (b"", "an empty file, no readable JPEG or PNG"),
     "cut in half": (jpeg(3, size=(200, 200))[:900], "image file is truncated"),
     "cut in the head": (jpeg(3)[:9], "Truncated File Read"),
-    "gif": (jpeg(form="GIF"), "a GIF image, no whole JPEG or PNG"),
-    "webp": (jpeg(form="WEBP"), "a WebP image, no whole JPEG or PNG"),
-    "bmp": (jpeg(form="BMP"), "a BMP image, no whole JPEG or PNG"),
-    "tiff": (jpeg(form="TIFF"), "a TIFF image, no whole JPEG or PNG"),
-    "avif": (jpeg(form="AVIF"), "an AVIF image, no whole JPEG or PNG"),
-    "page": (b"\n<!DOCTYPE html><html>", "a web page or XML, no whole JPEG or PNG"),
+    "gif": (jpeg(form="GIF"), "a GIF image, no readable JPEG or PNG"),
+    "webp": (jpeg(form="WEBP"), "a WebP image, no readable JPEG or PNG"),
+    "bmp": (jpeg(form="BMP"), "a BMP image, no readable JPEG or PNG"),
+    "tiff": (jpeg(form="TIFF"), "a TIFF image, no readable JPEG or PNG"),
+    "avif": (jpeg(form="AVIF"), "an AVIF image, no readable JPEG or PNG"),
+    "page": (b"\n<!DOCTYPE html><html>", "a web page or XML, no readable JPEG or PNG"),
     "bomb": (bomb(), "exceeds limit"),
 }
 

@@ -210,6 +210,7 @@ def test_the_manifest_step_wants_all_parts(tmp_path: Path) -> None:
         {"train_parts": ["dev-clean"]},
         {"eval_part": "../dev-clean"},
         {"max_duration_s": 0},
+        {"vocabulary": 65_537},  # tokens have 16 bits
     ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:

@@ -138,7 +138,7 @@ def _jpegs(archive: ZipReader, members: Iterable[tuple[str, np.ndarray]]) -> Ite
             _check_jpeg(content, int(image["width"]), int(image["height"]))
         except Exception as error:  # PIL raises many types for damaged files
             unknown = isinstance(error, UnidentifiedImageError)
-            reason = f"{kind_of(content)}, no whole JPEG" if unknown else error
+            reason = f"{kind_of(content)}, no readable JPEG" if unknown else error
             raise OctathlonError(
                 f"{archive.path}: {name} cannot be used ({reason}); convert it to JPEG, or fetch the archive again"
             ) from None

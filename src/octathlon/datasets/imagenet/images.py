@@ -40,7 +40,7 @@ def as_jpeg(content: bytes) -> bytes:
             _as_rgb(image).save(repaired, "JPEG", quality=100)
             return repaired.getvalue()
     except UnidentifiedImageError:
-        raise ValueError(f"{kind_of(content)}, no whole JPEG or PNG") from None
+        raise ValueError(f"{kind_of(content)}, no readable JPEG or PNG") from None
     except Exception as error:  # PIL raises many types for damaged files
         raise ValueError(str(error)) from error
 
