@@ -135,11 +135,13 @@ def test_a_label_that_is_no_class_is_named(paths: tuple[Path, Path], value: floa
     assert f"{paths[1]}: has values other than 0, 1 and 2" in complaint(paths[1])
 
 
-def test_an_image_without_numbers_is_named(paths: tuple[Path, Path]) -> None:
-    image = np.zeros(SHAPE, np.float32)
-    image[1, 2, 3] = np.inf
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300, -1e10])
+def test_an_image_without_numbers_is_named(paths: tuple[Path, Path], value: float) -> None:
+    """1e300 is a number, but none in single precision."""
+    image = np.zeros(SHAPE, np.float64)
+    image[1, 2, 3] = value
     nibabel.save(nibabel.Nifti1Image(image, affine(SPACING)), paths[0])
-    assert f"{paths[0]}: has voxels that are no numbers" in complaint(paths[0])
+    assert f"{paths[0]}: has voxels that are no Hounsfield units" in complaint(paths[0])
 
 
 def test_a_bad_case_leaves_nothing_that_looks_finished(paths: tuple[Path, Path], tmp_path: Path) -> None:
