@@ -205,6 +205,12 @@ def first(document: dict[str, Any], crowd: int = 0) -> dict[str, Any]:
     return next(each for each in document["annotations"] if each["iscrowd"] == crowd)
 
 
+def empty(document: dict[str, Any]) -> dict[str, Any]:
+    """Run lengths of nothing, for the image of the first crowd."""
+    height, width = first(document, 1)["segmentation"]["size"]
+    return {"size": [height, width], "counts": [height * width]}
+
+
 FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "image": (
         lambda d: first(d).update(image_id=999_999),
@@ -228,13 +234,91 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         r"of image \d+ has run lengths that don't",
     ),
     "twice": (lambda d: d["images"].append(dict(d["images"][0])), r"image \d+ is there twice"),
-    "key": (lambda d: d["images"][0].pop("width"), r"KeyError\('width'\)"),
+    "key": (lambda d: d["images"][0].pop("width"), r"image \d+ has no 'width'"),
     "type": (lambda d: d.update(annotations=5), "not as COCO describes it"),
     "name": (
         lambda d: d["images"][0].update(file_name="../x.jpg"),
         r"image \d+ has the file name '../x.jpg'",
     ),
     "none": (lambda d: d.update(annotations=[]), "no annotation"),
+    "list": (lambda d: d.update(annotations=[7]), "not as COCO describes it"),
+    "far polygon": (
+        lambda d: first(d)["segmentation"][0].__setitem__(0, 3.5e8),
+        r"annotation \d+ of image \d+ has a polygon with a corner far outside of the image",
+    ),
+    "far box": (lambda d: first(d)["bbox"].__setitem__(1, -1e6), r"of image \d+ has the impossible box"),
+    "wide box": (lambda d: first(d)["bbox"].__setitem__(2, 1e30), r"of image \d+ has the impossible box"),
+    "null in a box": (lambda d: first(d)["bbox"].__setitem__(2, None), r"\d+ has the impossible box"),
+    "text in a box": (lambda d: first(d)["bbox"].__setitem__(2, "7"), r"\d+ has the impossible box"),
+    "null box": (lambda d: first(d).update(bbox=None), r"of image \d+ has the impossible box None"),
+    "null corner": (
+        lambda d: first(d)["segmentation"][0].__setitem__(0, None),
+        r"\d+ has a polygon .* of what are no numbers",
+    ),
+    "text corner": (
+        lambda d: first(d)["segmentation"][0].__setitem__(0, "3"),
+        r"\d+ has a polygon .* of what are no numbers",
+    ),
+    "corner NaN": (lambda d: first(d)["segmentation"][0].__setitem__(0, np.nan), "not as COCO describes it"),
+    "corner infinite": (
+        lambda d: first(d)["segmentation"][0].__setitem__(0, -np.inf),
+        "not as COCO describes it",
+    ),
+    "odd polygon": (lambda d: first(d)["segmentation"][0].append(1.0), r"\d+ has a polygon of less than"),
+    "nested polygon": (lambda d: first(d).update(segmentation=[[[1, 2], [3, 4], [5, 6]]]), "has a polygon"),
+    "null polygon": (lambda d: first(d).update(segmentation=[None]), r"of image \d+ has a polygon"),
+    "no polygon": (lambda d: first(d).update(segmentation=[]), r"image \d+ has the segmentation \[\]"),
+    "null segmentation": (
+        lambda d: first(d).update(segmentation=None),
+        r"image \d+ has the segmentation None",
+    ),
+    "no segmentation": (lambda d: first(d).pop("segmentation"), r"image \d+ has no 'segmentation'"),
+    "no box": (lambda d: first(d).pop("bbox"), r"annotation \d+ of image \d+ has no 'bbox'"),
+    "no area": (lambda d: first(d).pop("area"), r"annotation \d+ of image \d+ has no 'area'"),
+    "area": (lambda d: first(d).update(area="big"), r"of image \d+ has the impossible area 'big'"),
+    "negative area": (lambda d: first(d).update(area=-1), r"of image \d+ has the impossible area -1"),
+    "no crowd": (lambda d: first(d).pop("iscrowd"), r"image \d+ has no 'iscrowd'"),
+    "crowd": (lambda d: first(d, 1).update(iscrowd=2), r"says 2, neither 0 nor 1, for iscrowd"),
+    "no image": (lambda d: first(d).pop("image_id"), r"annotation \d+ of image None has no 'image_id'"),
+    "fractional image": (lambda d: first(d).update(image_id=7.5), r"of image 7.5 is of an image that is not"),
+    "list for an image": (lambda d: first(d).update(image_id=[7]), r"of image \[7\] is of an image that"),
+    "category null": (lambda d: first(d).update(category_id=None), r"has the unknown category None"),
+    "no category name": (lambda d: d["categories"][0].pop("name"), r"category 2 has no 'name'"),
+    "category name": (lambda d: d["categories"][0].update(name=None), r"category 2 has the name None"),
+    "great id": (
+        lambda d: first(d).update(id=2**63),
+        r"the id 9223372036854775808 of one annotation is no whole",
+    ),
+    "fractional id": (lambda d: first(d).update(id=1.5), r"the id 1.5 of one annotation is no whole number"),
+    "text for an id": (
+        lambda d: d["images"][0].update(id="1"),
+        r"the id '1' of one image is no whole number",
+    ),
+    "negative id": (lambda d: d["categories"][0].update(id=-1), r"the id -1 of one category is no whole"),
+    "annotation twice": (
+        lambda d: d["annotations"].append(dict(d["annotations"][0])),
+        r"annotation \d+ is there twice",
+    ),
+    "category twice": (
+        lambda d: d["categories"].append(dict(d["categories"][0])),
+        r"category 2 is there twice",
+    ),
+    "fractional side": (lambda d: d["images"][0].update(width=100.5), r"image \d+ has no possible size"),
+    "size of runs": (
+        lambda d: first(d, 1)["segmentation"].update(size=[1, 1]),
+        r"of image \d+ has run lengths that don't fit",
+    ),
+    "negative runs": (
+        lambda d: first(d, 1)["segmentation"]["counts"].__iadd__([-5, 5]),
+        r"of image \d+ has run lengths that don't fit",
+    ),
+    "no runs": (lambda d: first(d, 1)["segmentation"].pop("counts"), r"image \d+ has no 'counts'"),
+    "empty mask": (
+        lambda d: first(d, 1).update(iscrowd=0, segmentation=empty(d)),
+        "has a mask without pixels",
+    ),
+    "line in a name": (lambda d: d["images"][0].update(file_name="a\nb.jpg"), r"the file name 'a\\nb.jpg'"),
+    "number for a name": (lambda d: d["images"][0].update(file_name=7), r"has the file name 7"),
 }
 
 
@@ -292,8 +376,20 @@ def repack(archives: Path, folder: Path, change: Callable[[str, bytes], bytes | 
     return folder
 
 
-@pytest.mark.parametrize("fault", ["missing", "short", "other", "text"])
-def test_wrong_images_end_in_a_sentence_that_names_them(archives: Path, tmp_path: Path, fault: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("missing", "no member"),
+        ("short", "truncated"),
+        ("other", "pixels where the annotations say"),
+        ("text", "of unknown kind, no readable JPEG"),
+        ("empty", "an empty file, no readable JPEG"),
+        ("gif", "a GIF image, no readable JPEG"),
+    ],
+)
+def test_wrong_images_end_in_a_sentence_that_names_them(
+    archives: Path, tmp_path: Path, fault: str, reason: str
+) -> None:
     document = instances(archives)
     image = min(document["images"], key=lambda each: each["id"])
     other = max(document["images"], key=lambda each: each["width"])
@@ -304,9 +400,9 @@ def test_wrong_images_end_in_a_sentence_that_names_them(archives: Path, tmp_path
     def change(name: str, content: bytes) -> bytes | None:
         if name != victim:
             return content
-        return {"missing": None, "short": content[: len(content) // 2], "other": larger, "text": b"hello"}[
-            fault
-        ]
+        short = content[: len(content) // 2]
+        faults = {"missing": None, "short": short, "other": larger, "text": b"hello", "empty": b""}
+        return (faults | {"gif": b"GIF89a"})[fault]
 
     folder, out, settings = (
         repack(archives, tmp_path, change),
@@ -316,7 +412,7 @@ def test_wrong_images_end_in_a_sentence_that_names_them(archives: Path, tmp_path
     prepare("annotations-train", folder, out, settings)
     with pytest.raises(OctathlonError, match=victim) as error:
         prepare("train-000", folder, out, settings)
-    assert "\n" not in str(error.value)
+    assert reason in str(error.value) and "\n" not in str(error.value) and " at 0x" not in str(error.value)
     assert not list(out.glob("train-000*"))  # nothing that looks finished
 
 

@@ -99,35 +99,60 @@ def test_exif_rotation_is_neither_applied_nor_lost() -> None:
     assert as_jpeg(buffer.getvalue()) == buffer.getvalue()
 
 
-def bomb() -> bytes:
-    """A valid PNG of 2 KB that says it has 40,000 x 40,000 pixels."""
+def png(width: int, height: int, bits: int, kind: int, rows: bytes) -> bytes:
+    """A PNG of a kind as its specification numbers them: 0 grey, 2 colours, 4 grey and alpha, 6 colours and alpha."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return (
             struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
         )
 
-    header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(999)))
+    header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+@pytest.mark.parametrize(("kind", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_sixteen_bits_become_eight(kind: int, channels: int) -> None:
+    """A slope from black to white, mean 127.5, in each channel but alpha; the upper bytes count."""
+    slope = np.linspace(0, 65535, 256 * 16).round().astype(">u2").reshape(16, 256)
+    values = np.repeat(slope[:, :, None], channels, axis=2)
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    with Image.open(io.BytesIO(as_jpeg(png(256, 16, 16, kind, rows)))) as image:
+        found = np.asarray(image.convert("RGB"), dtype=float)
+    assert np.abs(found - (slope >> 8)[:, :, None]).max() <= 2  # of quality 100
+    assert found.mean() == pytest.approx(127.5, abs=0.5)
+
+
+def bomb() -> bytes:
+    """A valid PNG of 2 KB that says it has 40,000 x 40,000 pixels."""
+    return png(40_000, 40_000, 8, 2, bytes(999))
 
 
 GARBAGE = {
-    "garbage": b"no image at all" * 20,
-    "empty": b"",
-    "cut in half": jpeg(3, size=(200, 200))[:900],
-    "gif": jpeg(form="GIF"),
-    "bomb": bomb(),
+    "garbage": (b"no image at all" * 20, "of unknown kind, no readable JPEG or PNG"),
+    "empty": (b"", "an empty file, no readable JPEG or PNG"),
+    "cut in half": (jpeg(3, size=(200, 200))[:900], "image file is truncated"),
+    "cut in the head": (jpeg(3)[:9], "Truncated File Read"),
+    "gif": (jpeg(form="GIF"), "a GIF image, no readable JPEG or PNG"),
+    "webp": (jpeg(form="WEBP"), "a WebP image, no readable JPEG or PNG"),
+    "bmp": (jpeg(form="BMP"), "a BMP image, no readable JPEG or PNG"),
+    "tiff": (jpeg(form="TIFF"), "a TIFF image, no readable JPEG or PNG"),
+    "avif": (jpeg(form="AVIF"), "an AVIF image, no readable JPEG or PNG"),
+    "page": (b"\n<!DOCTYPE html><html>", "a web page or XML, no readable JPEG or PNG"),
+    "bomb": (bomb(), "exceeds limit"),
 }
 
 
-@pytest.mark.parametrize("content", GARBAGE.values(), ids=GARBAGE.keys())
-def test_a_broken_image_is_named_with_archive_and_member(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(("content", "kind"), GARBAGE.values(), ids=GARBAGE.keys())
+def test_a_broken_image_is_named_with_archive_and_member(tmp_path: Path, content: bytes, kind: str) -> None:
     train = made.train_files()
     train[f"{WNIDS[1]}.tar"][f"{WNIDS[1]}_99.JPEG"] = content
     archives = write(tmp_path / "archives", train=train)
-    where = re.escape(f"{archives / prepare.TRAIN}: {WNIDS[1]}.tar/{WNIDS[1]}_99.JPEG: cannot be decoded")
-    with pytest.raises(OctathlonError, match=where):
+    where = re.escape(f"{archives / prepare.TRAIN}: {WNIDS[1]}.tar/{WNIDS[1]}_99.JPEG: cannot be decoded (")
+    with pytest.raises(OctathlonError, match=rf"{where}.*{kind}.*\); convert it to JPEG, or fetch") as raised:
         prepare_all(archives, tmp_path / "prepared", settings(train_shards=1))
+    assert "\n" not in str(raised.value) and " at 0x" not in str(raised.value)
     assert not list((tmp_path / "prepared").glob("train*"))
 
 

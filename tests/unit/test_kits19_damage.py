@@ -86,6 +86,9 @@ def put(offset: int, form: str, *values: float) -> Callable[[bytearray], object]
         (put(42, "<h", SHAPE[0] - 1), "not as many bytes as its header promises"),
         (put(70, "<2h", 128, 24), "voxels of type .* make no sense"),
         (put(108, "<f", 1e9), "make no sense"),
+        (put(108, "<f", float("nan")), "not a NIfTI file"),
+        (put(108, "<f", float("inf")), "not a NIfTI file"),
+        (put(112, "<2f", 1.0, float("nan")), r"not a NIfTI file \(Valid slope but invalid intercept"),
         (put(80, "<f", 30.0), "a spacing of .*30.* mm is impossible"),
         (put(80, "<f", 0.0), "its affine does not send slices"),
         (put(80, "<f", float("nan")), "spacing of .* is impossible"),
@@ -132,11 +135,13 @@ def test_a_label_that_is_no_class_is_named(paths: tuple[Path, Path], value: floa
     assert f"{paths[1]}: has values other than 0, 1 and 2" in complaint(paths[1])
 
 
-def test_an_image_without_numbers_is_named(paths: tuple[Path, Path]) -> None:
-    image = np.zeros(SHAPE, np.float32)
-    image[1, 2, 3] = np.inf
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300, -1e10])
+def test_an_image_without_numbers_is_named(paths: tuple[Path, Path], value: float) -> None:
+    """1e300 is a number, but none in single precision."""
+    image = np.zeros(SHAPE, np.float64)
+    image[1, 2, 3] = value
     nibabel.save(nibabel.Nifti1Image(image, affine(SPACING)), paths[0])
-    assert f"{paths[0]}: has voxels that are no numbers" in complaint(paths[0])
+    assert f"{paths[0]}: has voxels that are no Hounsfield units" in complaint(paths[0])
 
 
 def test_a_bad_case_leaves_nothing_that_looks_finished(paths: tuple[Path, Path], tmp_path: Path) -> None:

@@ -135,9 +135,10 @@ TEXT = f"{CHAPTER}.trans.txt"
 FILES = train_files()
 DAMAGES = {
     "damaged FLAC": ({SOUND: damaged(FILES[SOUND])}, f"{SOUND}: damaged FLAC .*; fetch the archive again"),
-    "cut FLAC": ({SOUND: FILES[SOUND][:1500]}, f"{SOUND}: damaged FLAC"),
-    "no FLAC": ({SOUND: b"no sound"}, f"{SOUND}: damaged FLAC"),
-    "empty": ({SOUND: b""}, f"{SOUND}: damaged FLAC"),
+    "cut FLAC": ({SOUND: FILES[SOUND][:1500]}, rf"{SOUND}: damaged FLAC \(a FLAC recording: "),
+    "no FLAC": ({SOUND: b"no sound"}, rf"{SOUND}: damaged FLAC \(of unknown kind: "),
+    "empty": ({SOUND: b""}, rf"{SOUND}: damaged FLAC \(an empty file: "),
+    "web page": ({SOUND: b"<html>"}, rf"{SOUND}: damaged FLAC \(a web page or XML: "),
     "sample rate": (
         {SOUND: flac(made.samples(1), 8000)},
         f"{SOUND}: FLAC PCM_16, 1 channels, 8,000 Hz, but .* convert",
@@ -165,7 +166,7 @@ def test_damage_is_named(tmp_path: Path, name: str) -> None:
     archives = write(tmp_path / "archives", files)
     with pytest.raises(OctathlonError, match=rf"train-clean-100\.tar\.gz: .*{message}") as caught:
         prepare.prepare("train-clean-100", archives, tmp_path / "out", settings(**HAND_MADE))
-    assert "\n" not in str(caught.value)
+    assert "\n" not in str(caught.value) and " at 0x" not in str(caught.value)
     assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
 
 
@@ -173,6 +174,13 @@ def test_a_member_that_leaves_its_folder_is_refused(tmp_path: Path) -> None:
     archives = write(tmp_path, FILES | {"../../evil.flac": b"x"})
     with pytest.raises(OctathlonError, match="'../../evil.flac' has a name that leaves its folder"):
         prepare.prepare("train-clean-100", archives, tmp_path / "out", settings(**HAND_MADE))
+
+
+def test_a_transcript_of_nothing_is_named(tmp_path: Path) -> None:
+    """A space without width is no blank to Python, but nothing to sentencepiece."""
+    files = FILES | {TEXT: FILES[TEXT].replace(b"A HAT", b"\xe2\x80\x8b")}
+    with pytest.raises(OctathlonError, match=r"the transcript '\\u200b' holds nothing to be said; mend it"):
+        prepare_all(write(tmp_path, files), tmp_path / "out", settings(**HAND_MADE))
 
 
 @pytest.mark.parametrize("pieces", [2, 1000])
@@ -202,6 +210,7 @@ def test_the_manifest_step_wants_all_parts(tmp_path: Path) -> None:
         {"train_parts": ["dev-clean"]},
         {"eval_part": "../dev-clean"},
         {"max_duration_s": 0},
+        {"vocabulary": 65_537},  # tokens have 16 bits
     ],
 )
 def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:

@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from librispeech_archives import draw, prepare_all
+from librispeech_archives import (
+    CHAPTER,
+    DEV_CHAPTER,
+    HAND_MADE,
+    dev_files,
+    draw,
+    prepare_all,
+    settings,
+    train_files,
+    write,
+)
 from test_world import on_ranks
 
 from octathlon import config
@@ -141,6 +151,41 @@ class Silent(Oracle):
 def test_word_error_rate_of_perfect_and_of_empty_transcripts(prepared: Path, size: int) -> None:
     assert benchmark(data=prepared, kind=Oracle, eval_batch_size=size).evaluate(None) == {"WER": 0}
     assert benchmark(data=prepared, kind=Silent, eval_batch_size=size).evaluate(None) == {"WER": 1}
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("CAFE\u0301 THE CAF\u00c9", "caf\u00e9 the caf\u00e9"),  # an accent that combines, and one that has
+        ("\ufb01ne o\ufb03ce", "fine office"),  # ligatures
+        ("AND THEN\u2026 \u00bd", "and then... 1\u20442"),
+        ("\uff34\uff28\uff25 \uff23\uff21\uff34", "the cat"),  # full width
+        ("THE\u200bCAT", "the cat"),  # a space without width
+        ("THE\u00a0\u3000  CAT \t", "the cat"),
+    ],
+)
+def test_a_perfect_transcript_has_no_error_whatever_its_letters(
+    tmp_path: Path, written: str, words: str
+) -> None:
+    """Both sides are what sentencepiece makes of them, as in the reference; letters are in the training, too."""
+    train = train_files()
+    train[f"{CHAPTER}.trans.txt"] = (
+        f"7-70-0000 HE'S A CAT {written}\n7-70-0001 {written}\n7-70-0002 A HAT {written}\n".encode()
+    )
+    dev = dev_files() | {f"{DEV_CHAPTER}.trans.txt": f"9-90-0000 {written}\n".encode()}
+    pieces = len(set(f"he's a cat a hat {words}")) + 2
+    out = prepare_all(
+        write(tmp_path, train, dev), tmp_path / "out", settings(**HAND_MADE | {"vocabulary": pieces})
+    )
+    assert eval_transcripts(out) == [words]
+    assert read_json(out / "manifest.json")["counts"]["eval_words"] == len(words.split())
+    assert benchmark(data=out, kind=Oracle, global_batch_size=1).evaluate(None) == {"WER": 0}
+
+
+def test_a_letter_that_was_never_heard_is_unknown_on_both_sides(tmp_path: Path) -> None:
+    dev = dev_files() | {f"{DEV_CHAPTER}.trans.txt": b"9-90-0000 THAT \xe6\x97\xa5 CAT\n"}
+    out = prepare_all(write(tmp_path, dev=dev), tmp_path / "out", settings(**HAND_MADE))
+    assert benchmark(data=out, kind=Oracle, global_batch_size=1).evaluate(None) == {"WER": 0}
 
 
 def test_errors_are_summed_before_they_are_divided(prepared: Path) -> None:

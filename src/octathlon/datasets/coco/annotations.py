@@ -5,19 +5,22 @@ Fields: https://cocodataset.org/#format-data.
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import orjson
 
 from octathlon.datasets.coco.boxes import inclusive_boxes
+from octathlon.datasets.coco.checks import check_annotation, check_category, check_image, is_id, short
+from octathlon.datasets.coco.run_lengths import outline
 from octathlon.datasets.coco.tables import ANNOTATION, IMAGE, Tables
 from octathlon.errors import OctathlonError
 
-REMEDY = "use the archive as it is published"
+REMEDY = "mend it, or use the archive as it is published"
 
 
 @dataclass(frozen=True)
@@ -42,13 +45,19 @@ class Instances:
             if not (each["bbox"][2] and each["bbox"][3])
         ]
 
+    def own_names(self) -> dict[str, str]:
+        """image id, in digits -> file name, of images that are not named as upstream's."""
+        names = {str(image["id"]): image["file_name"] for image in self.images}
+        return {image: name for image, name in names.items() if name != file_name(int(image))}
+
     def truth(self) -> dict[str, Any]:
-        """What COCO's evaluation needs, and no more."""
-        keys = ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation")
+        """What COCO's evaluation needs, and no more. Ids from 0 on move up by one: to it, 0 is no annotation."""
+        keys = ("image_id", "category_id", "bbox", "area", "iscrowd", "segmentation")
+        shift = any(each["id"] == 0 for group in self.annotations.values() for each in group)
         return {
             "images": [{key: image[key] for key in ("id", "width", "height")} for image in self.images],
             "annotations": [
-                {key: each[key] for key in keys}
+                {"id": each["id"] + shift} | {key: each[key] for key in keys}
                 for image in self.images
                 for each in self.annotations.get(image["id"], ())
             ],
@@ -56,73 +65,64 @@ class Instances:
         }
 
 
+def file_name(image: int) -> str:
+    """What upstream calls the file of an image."""
+    return f"{image:012d}.jpg"
+
+
 def parse(content: bytes, where: str) -> Instances:
-    """Read the JSON.
+    """Read the JSON; compressed run lengths come as lists.
 
     Raises:
         OctathlonError: naming `where` and the image or annotation, if something is missing or contradicts itself.
     """
     try:
         document = orjson.loads(content)
-        images = sorted(document["images"], key=lambda image: image["id"])
-        categories = sorted(document["categories"], key=lambda category: category["id"])
-        annotations = sorted(document["annotations"], key=lambda annotation: annotation["id"])
-        _check_images(images, where)
-        _check_distinct([category["id"] for category in categories], "category", where)
-        _check_distinct([annotation["id"] for annotation in annotations], "annotation", where)
-        sizes = {image["id"]: (image["height"], image["width"]) for image in images}
-        known = {category["id"] for category in categories}
-        groups = defaultdict(list)
-        for annotation in annotations:
-            if problem := _problem(annotation, sizes, known):
-                raise OctathlonError(
-                    f"{where}: annotation {annotation['id']} of image {annotation['image_id']} {problem}; {REMEDY}"
-                )
-            groups[annotation["image_id"]].append(annotation)
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        images = _in_order(document["images"], "image", where)
+        categories = _in_order(document["categories"], "category", where)
+        annotations = _in_order(document["annotations"], "annotation", where)
+    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise OctathlonError(
             f"{where}: not as COCO describes it ({error!r}); fetch the archive again"
         ) from None
+    for image in images:
+        _check(check_image, image, f"{where}: image {image['id']}")
+    for category in categories:
+        _check(check_category, category, f"{where}: category {category['id']}")
+    sizes = {image["id"]: (image["width"], image["height"]) for image in images}
+    known = {category["id"] for category in categories}
+    groups = defaultdict(list)
+    for annotation in annotations:
+        name = f"{where}: annotation {annotation['id']} of image {short(annotation.get('image_id'))}"
+        _check(check_annotation, annotation, name, sizes, known)
+        groups[annotation["image_id"]].append(annotation)
     return Instances(images, dict(groups), categories)
 
 
-def _check_images(images: list[dict[str, Any]], where: str) -> None:
-    _check_distinct([image["id"] for image in images], "image", where)
-    for image in images:
-        if image["file_name"] != f"{image['id']:012d}.jpg":
+def _in_order(records: list[dict[str, Any]], kind: str, where: str) -> list[dict[str, Any]]:
+    """Sorted by their ids, which are distinct."""
+    for each in records:
+        if not is_id(each["id"]):
             raise OctathlonError(
-                f"{where}: image {image['id']} has the file name {image['file_name']!r}; {REMEDY}"
+                f"{where}: the id {short(each['id'])} of one {kind} is no whole number from 0 to 2**53; {REMEDY}"
             )
-        if not (0 < image["width"] < 65_536 and 0 < image["height"] < 65_536):
-            raise OctathlonError(f"{where}: image {image['id']} has no possible size; {REMEDY}")
+    records = sorted(records, key=lambda each: each["id"])
+    if not records:
+        raise OctathlonError(f"{where}: no {kind} in it; {REMEDY}")
+    for one, other in pairwise(records):
+        if one["id"] == other["id"]:
+            raise OctathlonError(f"{where}: {kind} {one['id']} is there twice; {REMEDY}")
+    return records
 
 
-def _check_distinct(ids: list[int], kind: str, where: str) -> None:
-    if not ids or any(type(each) is not int for each in ids):
-        raise OctathlonError(f"{where}: no {kind}, or one whose id is not a number; {REMEDY}")
-    for one, other in zip(ids, ids[1:], strict=False):
-        if one == other:
-            raise OctathlonError(f"{where}: {kind} {one} is there twice; {REMEDY}")
-
-
-def _problem(annotation: dict[str, Any], sizes: dict[int, tuple[int, int]], known: set[int]) -> str | None:
-    """What is wrong with an annotation, in words."""
-    if annotation["image_id"] not in sizes:
-        return "is of an image that is not in the list"
-    if annotation["category_id"] not in known:
-        return f"has the unknown category {annotation['category_id']}"
-    box = annotation["bbox"]
-    if len(box) != 4 or not all(math.isfinite(value) for value in box) or min(box[2:]) < 0:
-        return f"has the impossible box {box}"
-    shape = annotation["segmentation"]
-    if annotation["iscrowd"]:
-        if shape["size"] != list(sizes[annotation["image_id"]]) or sum(shape["counts"]) != math.prod(
-            shape["size"]
-        ):
-            return "has run lengths that don't fit the image"
-    elif not shape or any(len(polygon) < 6 or len(polygon) % 2 for polygon in shape):
-        return "has a polygon of less than three corners"
-    return None
+def _check(check: Callable[..., None], record: dict[str, Any], name: str, *rest: Any) -> None:
+    """Put the name in front of what `check` complains of."""
+    try:
+        check(record, *rest)
+    except KeyError as error:
+        raise OctathlonError(f"{name} has no {error}; {REMEDY}") from None
+    except ValueError as error:
+        raise OctathlonError(f"{name} {error}; {REMEDY}") from None
 
 
 def tabulate(instances: Instances) -> Tables:
@@ -133,9 +133,9 @@ def tabulate(instances: Instances) -> Tables:
         first = len(annotations)
         for each in instances.annotations.get(image["id"], ()):
             first_part = len(parts) - 1
-            for polygon in () if each["iscrowd"] else each["segmentation"]:
-                points.append(np.array(polygon, dtype=np.float32).reshape(-1, 2))
-                parts.append(parts[-1] + len(points[-1]))
+            for polygon in () if each["iscrowd"] else _polygons(each["segmentation"]):
+                points.append(polygon)
+                parts.append(parts[-1] + len(polygon))
             record = (each["id"], labels[each["category_id"]], bool(each["iscrowd"]), tuple(each["bbox"]))
             annotations.append((*record, first_part, len(parts) - 1))
         images.append((image["id"], image["width"], image["height"], first, len(annotations)))
@@ -145,6 +145,13 @@ def tabulate(instances: Instances) -> Tables:
         np.array(parts, dtype=np.int64),
         np.concatenate(points) if points else np.zeros((0, 2), np.float32),
     )
+
+
+def _polygons(shape: Any) -> list[np.ndarray]:
+    """A segmentation as polygons, each float32 of shape (corners, 2)."""
+    if isinstance(shape, dict):
+        return [outline(shape["counts"], shape["size"][0])]
+    return [np.array(polygon, dtype=np.float32).reshape(-1, 2) for polygon in shape]
 
 
 def training_images(tables: Tables) -> dict[str, np.ndarray]:

@@ -12,19 +12,20 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from octathlon.archives.zips import ZipReader
-from octathlon.datasets.coco.annotations import Instances, parse, tabulate, training_images
+from octathlon.datasets.coco.annotations import Instances, file_name, parse, tabulate, training_images
 from octathlon.datasets.coco.backbones import R50, RESNET34, convert
 from octathlon.datasets.coco.settings import Settings
 from octathlon.datasets.coco.tables import DETECTORS, read_array, write_array, write_jpegs, write_tables
+from octathlon.datasets.kinds import kind_of
 from octathlon.errors import OctathlonError
 from octathlon.receipts import describe, publish, read_json, write_json
 
@@ -102,7 +103,9 @@ def _tabulate(path: Path, split: str, out: Path) -> dict[str, Any]:
     else:
         files.append(_write_truth(out, instances))
     categories = [{"id": category["id"], "name": category["name"]} for category in instances.categories]
-    return {"files": files, "counts": counts, "categories": categories}
+    facts = {"files": files, "counts": counts, "categories": categories}
+    names = instances.own_names()
+    return facts | {"own_names": names} if names else facts
 
 
 def _write_truth(out: Path, instances: Instances) -> str:
@@ -117,20 +120,27 @@ def _pack(step: str, path: Path, out: Path, shards: list[str]) -> dict[str, Any]
     images = read_array(out, f"{split}-images")
     bounds = [len(images) * part // len(shards) for part in range(len(shards) + 1)]
     part = shards.index(step)
+    own_names = read_json(_receipt(out, f"annotations-{split}")).get("own_names", {})
+    members = (
+        (f"{split}2017/{own_names.get(str(image['id']), file_name(image['id']))}", image)
+        for image in images[bounds[part] : bounds[part + 1]]
+    )
     with ZipReader(path) as archive:
-        files = write_jpegs(out, step, _jpegs(archive, split, images[bounds[part] : bounds[part + 1]]))
+        files = write_jpegs(out, step, _jpegs(archive, members))
     return {"files": files, "counts": {"images": bounds[part + 1] - bounds[part]}}
 
 
-def _jpegs(archive: ZipReader, split: str, images: np.ndarray) -> Iterator[bytes]:
-    for image in images:
-        name = f"{split}2017/{image['id']:012d}.jpg"
+def _jpegs(archive: ZipReader, members: Iterable[tuple[str, np.ndarray]]) -> Iterator[bytes]:
+    """The content of each member, which must be an image as its record says."""
+    for name, image in members:
         content = archive.read(name, IMAGE_LIMIT)
         try:
             _check_jpeg(content, int(image["width"]), int(image["height"]))
         except Exception as error:  # PIL raises many types for damaged files
+            unknown = isinstance(error, UnidentifiedImageError)
+            reason = f"{kind_of(content)}, no readable JPEG" if unknown else error
             raise OctathlonError(
-                f"{archive.path}: {name} is no image ({error}); fetch the archive again"
+                f"{archive.path}: {name} cannot be used ({reason}); convert it to JPEG, or fetch the archive again"
             ) from None
         yield content
 

@@ -8,7 +8,8 @@
     <split>-points.npy      float32 of shape (points, 2): x, y in pixels
     train-<detector>.npy    int32: the numbers of the images that the detector trains on
 
-Crowds' run lengths are not in the tables, as nothing trains on them; `val-truth.json` holds them for evaluation.
+A mask given as run lengths is one polygon around its pixels. Crowds' run lengths are not in the tables, as nothing
+trains on them; `val-truth.json` holds them for evaluation.
 """
 
 from __future__ import annotations

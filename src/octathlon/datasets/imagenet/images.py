@@ -9,7 +9,10 @@ from __future__ import annotations
 import io
 import warnings
 
-from PIL import Image
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from octathlon.datasets.kinds import kind_of
 
 MODES_KEPT = ("RGB", "L")
 """Decoders turn greyscale into RGB by themselves; CMYK they don't."""
@@ -22,7 +25,7 @@ def as_jpeg(content: bytes) -> bytes:
     here and not by a timed run.
 
     Raises:
-        ValueError: with PIL's reason, if it is not a whole JPEG or PNG.
+        ValueError: with what it is, or with PIL's reason, if it is not a whole JPEG or PNG.
     """
     try:
         with (
@@ -34,7 +37,16 @@ def as_jpeg(content: bytes) -> bytes:
                 image.load()
                 return content
             repaired = io.BytesIO()
-            image.convert("RGB").save(repaired, "JPEG", quality=100)
+            _as_rgb(image).save(repaired, "JPEG", quality=100)
             return repaired.getvalue()
+    except UnidentifiedImageError:
+        raise ValueError(f"{kind_of(content)}, no readable JPEG or PNG") from None
     except Exception as error:  # PIL raises many types for damaged files
         raise ValueError(str(error)) from error
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """Of 16 bits the upper eight, as in TensorFlow's decoder. PIL cuts grey values of 16 bits off at 255."""
+    if image.mode == "I;16":
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")

@@ -127,7 +127,7 @@ def _read(path: Path, members: Iterable[Member], within: str = "") -> Iterator[b
                 yield as_jpeg(os.pread(file.fileno(), member.size, member.offset))
             except (OSError, ValueError) as error:
                 raise OctathlonError(
-                    f"{where}: cannot be decoded ({error}); fetch the archive again"
+                    f"{where}: cannot be decoded ({error}); convert it to JPEG, or fetch the archive again"
                 ) from None
 
 

@@ -1,4 +1,4 @@
-"""Crops and resizing with the arithmetic of the MLPerf ResNet reference, to the pixel.
+"""Crops and resizing with the arithmetic of the MLPerf ResNet reference, to the pixel of a decoded image.
 
 Source: imagenet_preprocessing.py of mlcommons/training (image_classification/tensorflow2), and the
 TensorFlow kernels that it calls: sample_distorted_bounding_box and the legacy (not half-pixel, not

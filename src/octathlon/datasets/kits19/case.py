@@ -19,6 +19,8 @@ VOXEL_LIMIT = 1 << 30
 """No volume has more: upstream's largest has 0.28 billion."""
 SPACING_LIMITS = (0.1, 20.0)
 """Millimetres."""
+HOUNSFIELD_LIMIT = 1e9
+"""No scanner's units are so large. Beyond some 1e38 they would be no numbers in single precision."""
 HEADER_LIMIT = 1 << 20
 """No header, extensions included, has more bytes."""
 
@@ -63,8 +65,10 @@ def read_case(archives: Path, number: int) -> Case:
         raise OctathlonError(
             f"{label_path}: its affine is not the image's; use files of one case and release"
         )
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise OctathlonError(f"{image_path}: has voxels that are no numbers; {REMEDY}")
+    if not (
+        image.min() >= -HOUNSFIELD_LIMIT and image.max() <= HOUNSFIELD_LIMIT
+    ):  # both false for what is no number
+        raise OctathlonError(f"{image_path}: has voxels that are no Hounsfield units; {REMEDY}")
     if not ((label == 0) | (label == 1) | (label == 2)).all():
         raise OctathlonError(f"{label_path}: has values other than 0, 1 and 2; {REMEDY}")
     return Case(image, label.astype(np.uint8), tuple(map(float, header.get_zooms())))
@@ -94,7 +98,8 @@ def _read_header(stream: BinaryIO, path: Path) -> Nifti1Header:
     try:
         header = Nifti1Header(stream.read(Nifti1Header.sizeof_hdr))
         shape, kind, offset = header.get_data_shape(), header.get_data_dtype(), header.get_data_offset()
-    except (HeaderDataError, WrapStructError) as error:
+        header.get_slope_inter()
+    except (HeaderDataError, WrapStructError, ValueError, OverflowError) as error:  # for what is no number
         raise OctathlonError(f"{path}: not a NIfTI file ({error}); fetch it again") from error
     if len(shape) != 3 or not 0 < np.prod(shape, dtype=float) <= VOXEL_LIMIT or min(shape) < 0:
         raise OctathlonError(f"{path}: shape {shape} is not that of a CT volume; {REMEDY}")

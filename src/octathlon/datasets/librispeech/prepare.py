@@ -23,7 +23,7 @@ from octathlon.datasets.librispeech.tables import (
     write_array,
     write_lines,
 )
-from octathlon.datasets.librispeech.vocabulary import encode, train_vocabulary
+from octathlon.datasets.librispeech.vocabulary import encode, spelled_in_pieces, train_vocabulary
 from octathlon.errors import OctathlonError
 from octathlon.receipts import describe, read_json, write_json
 
@@ -87,7 +87,8 @@ def _write_manifest(out: Path, settings: Settings) -> None:
     order = admitted[np.argsort(utterances["samples"][admitted], kind="stable")]
     train = _write_split("train", utterances[order], [train_texts[number] for number in order], out)
     evaluation = _write_split("eval", _utterances(recordings[-1:], len(parts) - 1), texts[-1], out)
-    write_lines(out / "eval.txt", texts[-1])
+    eval_texts = spelled_in_pieces(texts[-1], out)
+    write_lines(out / "eval.txt", eval_texts)
 
     written = [
         MODEL,
@@ -106,7 +107,7 @@ def _write_manifest(out: Path, settings: Settings) -> None:
             "train": len(train),
             "train_too_long": len(utterances) - len(train),
             "eval": len(evaluation),
-            "eval_words": sum(len(text.split()) for text in texts[-1]),
+            "eval_words": sum(len(text.split()) for text in eval_texts),
         },
         "longest": {"train": _longest(train), "eval": _longest(evaluation)},
         "hours": _hours(parts, receipts),

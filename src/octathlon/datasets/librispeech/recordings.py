@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from octathlon.archives.extract import stream_targz
+from octathlon.datasets.kinds import kind_of
 from octathlon.datasets.librispeech.tables import RATE, RECORDING, SAMPLE, write_array, write_lines
 from octathlon.errors import OctathlonError
 from octathlon.receipts import publish
@@ -73,7 +74,10 @@ def _decoded(content: bytes, where: str) -> np.ndarray:
             found = (sound.format, sound.subtype, sound.channels, sound.samplerate)
             samples = sound.read(dtype="int16") if found == ("FLAC", "PCM_16", 1, RATE) else None
     except (soundfile.SoundFileError, ValueError) as error:
-        raise OctathlonError(f"{where}: damaged FLAC ({error}); fetch the archive again") from None
+        reason = getattr(error, "error_string", error)  # the whole message has an address in memory
+        raise OctathlonError(
+            f"{where}: damaged FLAC ({kind_of(content)}: {reason}); fetch the archive again"
+        ) from None
     if samples is None:
         raise OctathlonError(
             f"{where}: {found[0]} {found[1]}, {found[2]} channels, {found[3]:,} Hz, but 16-bit mono FLAC at "

@@ -17,7 +17,9 @@ class Settings(DatasetSettings):
     miniature: dict[str, Annotated[int, Field(gt=0, le=500)]] = Field(description="speakers and utterances")
     train_parts: list[Part] = Field(min_length=1, description="archives to train on, without .tar.gz")
     eval_part: Part = Field(description="archive to evaluate on, without .tar.gz")
-    vocabulary: PositiveInt = Field(description="sentencepiece's pieces, the unknown one included")
+    vocabulary: PositiveInt = Field(
+        le=1 << 16, description="sentencepiece's pieces, the unknown one included"
+    )
     max_duration_s: PositiveFloat = Field(description="longer training utterances are left out")
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 <part>.pcm          16-bit samples at 16 kHz, one recording after the other; any of them is one system call away
 <part>.npy, .txt    its recordings (RECORDING) and "id transcript" lines, in the order of their ids
 train.npy           the training utterances (UTTERANCE), shortest first: any number of buckets is so many slices
-eval.npy, eval.txt  the evaluation utterances in the order of their ids, and their transcripts
+eval.npy, eval.txt  the evaluation utterances in the order of their ids, and their transcripts, spelled in pieces
 <split>.tokens.npy  the sentencepiece ids of all transcripts of a split, one after the other, uint16
 tokens.model        the sentencepiece model
 """

@@ -47,7 +47,26 @@ def train_vocabulary(texts: Iterable[str], pieces: int, out: Path) -> None:
 
 
 def encode(texts: list[str], out: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The ids of the pieces of all texts in a row, of dtype TOKEN, and how many each text has, int64."""
+    """The ids of the pieces of all texts in a row, of dtype TOKEN, and how many each text has, int64.
+
+    Raises:
+        OctathlonError: if a text has none.
+    """
     processor = read_model(out)
     ids = [np.array(processor.encode(text), dtype=TOKEN) for text in texts]
+    for text, each in zip(texts, ids, strict=True):
+        if not len(each):
+            raise OctathlonError(
+                f"the transcript {ascii(text)} holds nothing to be said; mend it or leave its recording out"
+            )
     return np.concatenate(ids), np.array([len(each) for each in ids])
+
+
+def spelled_in_pieces(texts: list[str], out: Path) -> list[str]:
+    """The texts as their own pieces spell them, which is all that a model can write.
+
+    sentencepiece cuts a text up only after Unicode's normal form KC: "é" is one letter whichever way it was written,
+    ligatures and wide letters are plain ones, "…" is three dots, a space without width is a space.
+    """
+    processor = read_model(out)
+    return processor.decode(processor.encode(texts))
