@@ -142,3 +142,22 @@ def test_ranks_share_each_pass(prepared: Path) -> None:
         seen.append(parts)
     assert len(seen[0]) == len(seen[1])
     assert set(seen[0] + seen[1]) == set(split.training_images("maskrcnn").tolist())
+
+
+def test_evaluation_sees_each_image_once_and_keeps_orientations_apart(prepared: Path) -> None:
+    """Over two ranks, whose shares are as even as can be."""
+    images = Split(prepared, read_json(prepared / "manifest.json"), "val").tables.images
+    upright = images["height"] >= images["width"]
+    assert 0 < upright.sum() < len(images)
+    batches = [benchmark("maskrcnn", prepared, rank=rank, world=2)._evaluation_keys for rank in range(2)]
+    assert all(len(set(upright[batch])) == 1 for share in batches for batch in share)
+    assert [sum(map(len, share)) for share in batches] == [12, 12]
+    assert sorted(number for share in batches for batch in share for number in batch) == list(range(24))
+
+
+def test_the_synthetic_batch_is_as_large_as_any(prepared: Path) -> None:
+    """At full scale an image of 1,333 pixels is padded to 1,344."""
+    sizes = {"min_image_size": 800, "max_image_size": 1333, "global_batch_size": 2}
+    pixels = benchmark("maskrcnn", prepared, **sizes).synthetic_batch().images.pixels
+    assert pixels.shape == (2, 3, 800, 1344)
+    assert resized(640, 384, 800, 1333) == (1333, 800)

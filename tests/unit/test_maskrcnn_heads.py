@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pycocotools import mask as official
 from test_maskrcnn_proposals import (
     IMAGE,
@@ -15,6 +17,7 @@ from test_maskrcnn_proposals import (
     take_the_first,
     training_proposals,
 )
+from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.ops import MultiScaleRoIAlign
 
 from octathlon.benchmarks.maskrcnn.boxes import inclusive
@@ -174,6 +177,27 @@ def test_masks_are_pasted_as_in_the_reference() -> None:
     full = official.decode(paste(torch.ones(1, 28, 28), torch.tensor([[10.3, 10.7, 59.2, 59.9]]), IMAGE)[0])
     rows, columns = full.nonzero()
     assert len(rows) == 2450 and (rows.min(), rows.max(), columns.min()) == (10, 59, 10)
+
+
+@settings(max_examples=100)
+@given(
+    size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    places=st.lists(st.tuples(*[st.floats(0, 1)] * 4), min_size=1, max_size=4),
+    seed=st.integers(0, 99),
+)
+def test_run_lengths_are_those_of_whole_pictures(
+    size: tuple[int, int], places: list[tuple[float, ...]], seed: int
+) -> None:
+    """Against torchvision's pictures and pycocotools' encoder, with boxes of all sizes at all edges; a third of the
+    masks is full, so that runs go on from column to column."""
+    height, width = size
+    corners = torch.tensor(places).view(-1, 2, 2).sort(1).values
+    boxes = (corners * torch.tensor([width - 1, height - 1])).view(-1, 4)
+    masks = torch.rand(len(boxes), 28, 28, generator=torch.Generator().manual_seed(seed))
+    masks[seed % 3 :: 3] = 1
+    pictures = paste_masks_in_image(masks[:, None], boxes, size)[:, 0] > 0.5
+    expected = official.encode(np.asfortranarray(pictures.permute(1, 2, 0).byte().numpy()))
+    assert paste(masks, boxes, size) == expected
 
 
 def test_nothing_found_pastes_nothing() -> None:

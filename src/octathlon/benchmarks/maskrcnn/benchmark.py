@@ -19,7 +19,9 @@ from octathlon.benchmarks.maskrcnn.data import (
     Key,
     TrainingBatches,
     Truth,
+    collate,
     grouped_batches,
+    portrait,
 )
 from octathlon.benchmarks.maskrcnn.masks import paste
 from octathlon.benchmarks.maskrcnn.model import Detections, MaskRCNN, reference_names
@@ -29,7 +31,7 @@ from octathlon.contracts import Benchmark, Progress, Run, SampleCounts, Schedule
 from octathlon.datasets.coco.loader import Split, backbone
 from octathlon.nn.coco_evaluation import Evaluation
 from octathlon.nn.loading import load
-from octathlon.nn.sampling import epoch_order, share_batches
+from octathlon.nn.sampling import epoch_order, rank_share
 
 
 class HeavyDetection(Benchmark[Settings]):
@@ -104,12 +106,12 @@ class HeavyDetection(Benchmark[Settings]):
 
     def synthetic_batch(self) -> Batch:
         """Of the largest shape."""
-        height, width = self.settings.min_image_size, self.settings.max_image_size // 32 * 32
-        pixels = torch.randint(256, (self._local_batch, 3, height, width), dtype=torch.uint8)
+        height, width = self.settings.min_image_size, self.settings.max_image_size
+        picture = torch.randint(256, (3, height, width), dtype=torch.uint8)
         box = torch.tensor([[0.25 * width, 0.25 * height, 0.75 * width, 0.75 * height]])
         corners = box[0, [0, 1, 2, 1, 2, 3, 0, 3]].view(4, 2).numpy()
         truth = Truth(box, torch.ones(1, dtype=torch.int64), [[corners]])
-        return Batch(Images(pixels, [(height, width)] * self._local_batch), [truth] * self._local_batch)
+        return Batch(collate([picture] * self._local_batch), [truth] * self._local_batch)
 
     def _in_picture(
         self, number: int, size: tuple[int, int], found: Detections
@@ -136,9 +138,10 @@ class HeavyDetection(Benchmark[Settings]):
         return Evaluation(self.run.data / "val-truth.json", self.run.device)
 
     @cached_property
-    def _evaluation_keys(self) -> list[range]:
-        run = self.run
-        return share_batches(self.sample_counts().evaluation, self._local_batch, run.rank, run.world)
+    def _evaluation_keys(self) -> list[np.ndarray]:
+        """This rank's share; apart by orientation, mixed batches would have 1.5 times the pixels."""
+        share = np.array(rank_share(self.sample_counts().evaluation, self.run.rank, self.run.world), int)
+        return list(grouped_batches(share, portrait(self._validation)[share], self._local_batch))
 
     @cached_property
     def _evaluation_batches(self) -> Iterable[Images]:
@@ -172,13 +175,13 @@ class HeavyDetection(Benchmark[Settings]):
     def _grouped(self, split: Split) -> Iterator[tuple[int, np.ndarray]]:
         """This rank's passes and batches: a contiguous part of each pass's permutation, all parts equally long."""
         images = split.training_images("maskrcnn")
-        portrait = split.tables.images["height"] >= split.tables.images["width"]
+        upright = portrait(split)
         length = -(-len(images) // self.run.world)
         for turn in count():
             order = epoch_order(len(images), self.run.seed, turn)
             padded = images[order.take(range(length * self.run.world), mode="wrap")]
             numbers = padded[length * self.run.rank :][:length]
-            for batch in grouped_batches(numbers, portrait[numbers], self._local_batch):
+            for batch in grouped_batches(numbers, upright[numbers], self._local_batch):
                 yield turn, batch
 
 

@@ -156,17 +156,23 @@ def collate(images: Sequence[Tensor]) -> Images:
     return Images(pixels, sizes)
 
 
-def grouped_batches(numbers: np.ndarray, portrait: np.ndarray, size: int) -> Iterator[np.ndarray]:
+def portrait(split: Split) -> np.ndarray:
+    """Whether each image of a split is at least as high as wide: bool of shape (images,)."""
+    images = split.tables.images
+    return images["height"] >= images["width"]
+
+
+def grouped_batches(numbers: np.ndarray, upright: np.ndarray, size: int) -> Iterator[np.ndarray]:
     """`numbers` in batches of `size`, landscape and portrait images apart, so that little is padded.
 
     Batches come in the order of their first images; each group's last one may be small.
 
     Args:
-        portrait: whether each of `numbers` is at least as high as wide.
+        upright: whether each of `numbers` is a portrait.
     """
     batches = []
     for group in (False, True):
-        positions = np.flatnonzero(portrait == group)
+        positions = np.flatnonzero(upright == group)
         batches += [positions[start : start + size] for start in range(0, len(positions), size)]
     for positions in sorted(batches, key=lambda positions: positions[0]):
         yield numbers[positions]
