@@ -186,6 +186,12 @@ def test_the_texts_are_bounded_where_no_length_is_announced(tmp_path: Path, stor
         fetch(wanted(tmp_path, storage, "part-0"), "")
 
 
+def test_no_redirection_leads_to_another_protocol(tmp_path: Path, storage: Site) -> None:
+    storage.moved["/metadata/bert.uri"] = "ftp://127.0.0.1:9/bert.uri"
+    with pytest.raises(OctathlonError, match=r"bert.uri: 302 sends to another protocol"):
+        fetch(wanted(tmp_path, storage, "part-0"), "")
+
+
 def test_what_bert_needs_downloads_by_itself() -> None:
     """All 504 files of the finished text, and the dump."""
     uri = "https://training.mlcommons-storage.org/metadata/{}.uri".format

@@ -43,12 +43,24 @@ class Walled(Absent):
     """The mirror wants a login first."""
 
 
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows no server away from http and https: urllib would go on to ftp."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        if not newurl.startswith(("http://", "https://")):
+            raise urllib.error.HTTPError(newurl, code, "sends to another protocol", headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+OPENER = urllib.request.build_opener(_Redirects)
+
+
 def ask(url: str, part: Part, timeout: float) -> None:
     """Append to `part` what one request brings of the rest."""
     if part.position == part.declared.size:
         return  # all was there when an earlier process was killed
     query = _query(url, part)
-    with _answers(url, part, timeout), urllib.request.urlopen(query, timeout=timeout) as response:  # noqa: S310
+    with _answers(url, part, timeout), OPENER.open(query, timeout=timeout) as response:
         total = _accept(url, response, part)
         with _progress(part, total) as show:
             for chunk in _chunks(response):

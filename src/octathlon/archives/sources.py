@@ -149,8 +149,7 @@ def declared(dataset: str, document: Mapping[str, Any]) -> dict[str, Source]:
     where = f"sources.yaml of {dataset}"
     required = {"title", "licence", "homepage", "login", "archives"}
     _check_keys(where, document, required, optional={"known"})
-    told = {"login": document["login"], "known": document.get("known")}
-    archives = [_source(where, entry, told) for entry in document["archives"]]
+    archives = [_source(dataset, document, entry) for entry in document["archives"]]
     names = [archive.name for archive in archives]
     if len(set(names)) < len(names):
         raise OctathlonError(f"{where}: an archive's name stands twice; give each archive once")
@@ -160,10 +159,12 @@ def declared(dataset: str, document: Mapping[str, Any]) -> dict[str, Source]:
 def request(dataset: str, document: Mapping[str, Any], name: str, source: str, folder: Path) -> Request:
     """The request for one archive; only a prefix or folder may hold one that is not declared.
 
+    Of the document only that archive's entry is checked: there may be hundreds of both.
+
     Raises:
         OctathlonError: if no archive has that name, or `source` is a URL of an unknown kind.
     """
-    archives = declared(dataset, document)
+    archives = {entry["name"]: entry for entry in document["archives"]}
     if name not in archives and (source in ("miniature", "upstream") or not NAME.fullmatch(name)):
         known = shorten(", ".join(archives), 200, placeholder=" …")
         raise OctathlonError(f"{dataset}: no archive {name!r} in source {source}; declared are {known}")
@@ -173,14 +174,15 @@ def request(dataset: str, document: Mapping[str, Any], name: str, source: str, f
         )
     return Request(
         dataset=dataset,
-        archive=archives.get(name, Source(name=name)),
+        archive=_source(dataset, document, archives[name]) if name in archives else Source(name=name),
         source=source,
         folder=folder,
         declared=tuple(archives),
     )
 
 
-def _source(where: str, entry: Mapping[str, Any], told: Mapping[str, str | None]) -> Source:
+def _source(dataset: str, document: Mapping[str, Any], entry: Mapping[str, Any]) -> Source:
+    where, login = f"sources.yaml of {dataset}", document.get("login")
     _check_keys(where, entry, required={"name"}, optional={"size", "about", "checksum", "urls", "uri"})
     name, urls, checksum = entry["name"], entry.get("urls", []), entry.get("checksum")
     uri = entry.get("uri")
@@ -199,7 +201,7 @@ def _source(where: str, entry: Mapping[str, Any], told: Mapping[str, str | None]
         raise OctathlonError(f"{where}: url {bad[0]!r} of {name} is not a http, https or file URL")
     if uri is not None and not URI.fullmatch(uri):
         raise OctathlonError(f"{where}: uri {uri!r} of {name} is not a http or https URL that ends in .uri")
-    if not (urls or uri or told["login"]):
+    if not (urls or uri or login):
         raise OctathlonError(
             f"{where}: {name} has neither urls nor a login that says where to get it, nor a uri"
         )
@@ -210,7 +212,8 @@ def _source(where: str, entry: Mapping[str, Any], told: Mapping[str, str | None]
         about=entry.get("about"),
         checksum=checksum,
         uri=uri,
-        **told,
+        login=login,
+        known=document.get("known"),
     )
 
 
