@@ -42,7 +42,7 @@ def archives() -> str:
             exact = all(member.get("size") for member in members)
             total = f"{'' if exact else 'about '}{sum(sizes):,}" if all(sizes) else "not published"
             name = members[0]["name"] if len(members) == 1 else f"{pattern} ({len(members)} files)"
-            origin = "login" if not members[0].get("urls") else "download"
+            origin = "download" if members[0].get("urls") or members[0].get("uri") else "login"
             rows.append((dataset, f"`{name}`", total, origin))
     return _table(rows)
 

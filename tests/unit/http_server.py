@@ -31,10 +31,15 @@ class Answer:
 
 
 class Site:
-    """Serves `files` (by path). `requests` are the paths and headers that were asked for."""
+    """Serves `files` (by path). `requests` are the paths and headers that were asked for.
+
+    `types` are the content types of some files; `moved` sends from some paths to others, as to a login page.
+    """
 
     def __init__(self, files: dict[str, bytes], *answers: Answer, validator: str | None = "ETag") -> None:
         self.files = files
+        self.types: dict[str, str] = {}
+        self.moved: dict[str, str] = {}
         self.answers = list(answers)
         self.validator = validator
         self.requests: list[tuple[str, dict[str, str]]] = []
@@ -78,6 +83,11 @@ class Site:
         """Answer one request."""
         if answer.content is not None:
             self.files[handler.path] = answer.content
+        if handler.path in self.moved:
+            handler.send_response(302)
+            handler.send_header("Location", self.moved[handler.path])
+            handler.end_headers()
+            return
         if answer.status != 200 or handler.path not in self.files:
             handler.send_error(answer.status if answer.status != 200 else 404)
             return
@@ -97,6 +107,8 @@ class Site:
             handler.send_response(206)
             handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
             body = content[start:]
+        if handler.path in self.types:
+            handler.send_header("Content-Type", self.types[handler.path])
         if self.validator:
             handler.send_header(self.validator, version)
         if answer.announce != -1:

@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from http_server import Site
+from http_server import Answer, Site
 from hypothesis import given
 from hypothesis import strategies as st
 
+from octathlon import registry
+from octathlon.archives.checksum import Declared
 from octathlon.archives.fetch import fetch, write_receipt
 from octathlon.archives.sources import Request, Source, declared, request
 from octathlon.errors import OctathlonError
@@ -183,6 +185,37 @@ def test_a_user_may_bring_what_could_be_downloaded(tmp_path: Path) -> None:
         assert site.requests == []
 
 
+def test_a_cut_day_of_click_logs_is_refused_before_a_byte_and_told_with_what_is_known(tmp_path: Path) -> None:
+    """What the only host offered for a year, as it announced it."""
+    day = declared("click_logs", registry.sources("click_logs"))["day_0.gz"]
+    with Site({"/day_0.gz": BODY}, Answer(announce=1_700_000_000, stall=0)) as site:
+        cut = replace(day, urls=(site.url("/day_0.gz"),))
+        asked = Request(dataset="click_logs", archive=cut, source="upstream", folder=tmp_path / "archives")
+        with pytest.raises(OctathlonError) as error:
+            fetch(asked, "")
+        assert len(site.requests) == 1
+    told = str(error.value)
+    assert "/day_0.gz: offers 1,700,000,000 bytes instead of about 16,309,559,296)" in told
+    assert "; known: " in told
+    assert "facebookresearch/dlrm#413" in told
+    assert told.endswith(f"; your own copy is taken from {tmp_path}/downloads/day_0.gz")
+    assert list((tmp_path / "archives").iterdir()) == []
+
+
+@pytest.mark.parametrize("announce", [16_309_558_000, 13_000_000_000, 20_000_000_000])
+def test_a_day_of_about_the_right_size_is_not_refused(announce: int) -> None:
+    day = declared("click_logs", registry.sources("click_logs"))["day_0.gz"]
+    Declared(about=day.about).check_size(announce)
+
+
+def test_a_size_that_is_announced_late_is_checked_all_the_same(tmp_path: Path) -> None:
+    for body, about in ((BODY, 4 * len(BODY)), (BODY, len(BODY) // 4)):
+        with Site({"/file.tar": body}, Answer(announce=-1)) as site:
+            odd = wanted(tmp_path, urls=(site.url(),), size=None, about=about, checksum=None)
+            with pytest.raises(OctathlonError, match=rf"bytes instead of about {about:,}"):
+                fetch(odd, "")
+
+
 DOCUMENT = {
     "title": "Toy",
     "licence": "none",
@@ -214,6 +247,8 @@ def test_a_declaration_becomes_sources() -> None:
         (entry(size="5 GB"), "size of a.tar must be a positive number of bytes, not '5 GB'"),
         (entry(size=True), "size of a.tar must be"),
         (entry(urls=["ftp://example.org/a"]), "url 'ftp://example.org/a' of a.tar is not"),
+        (entry(uri="ftp://example.org/a.uri"), "uri 'ftp://example.org/a.uri' of a.tar is not"),
+        (entry(uri="https://example.org/a"), "uri 'https://example.org/a' of a.tar is not"),
         (entry(urls=[]), "a.tar has neither urls nor a login"),
         (entry(name="../a.tar"), "name '../a.tar' is not a plain file name or path"),
         (entry(name="a//b.tar"), "name 'a//b.tar' is not a plain file name or path"),

@@ -132,17 +132,30 @@ def test_missing_archives_are_all_named_before_anything_runs(project):
     done = project.snakemake(overlays=("tiny.yaml", "full.yaml"))
     assert done.returncode == 1
     assert "Traceback" not in done.stdout
-    for name in (
-        "ILSVRC2012_img_train.tar",
-        "ILSVRC2012_img_val.tar",
-        "ILSVRC2012_devkit_t12.tar.gz",
-        "day_0.gz",
-        "day_2.gz",
+    for words in (
+        "imagenet: 3 archives are missing (ILSVRC2012_img_train.tar … ILSVRC2012_devkit_t12.tar.gz; about",
+        "image-net.org",
+        "put them into data/mini/imagenet/downloads\n",
+        "click_logs: 3 archives are not in nowhere (day_0.gz … day_2.gz; about 49,400,250,368 bytes)",
     ):
-        assert name in done.stdout
-    assert "147,897,477,120 bytes" in done.stdout
-    assert "data/mini/imagenet/downloads/ILSVRC2012_img_train.tar" in done.stdout
-    assert "image-net.org" in done.stdout
+        assert words in done.stdout
+    assert "rule archive:" not in done.stdout
+
+
+def test_a_list_that_names_none_of_the_archives_is_told_before_anything_runs(project):
+    own = project.folder / "own"
+    own.mkdir()
+    for path in project.folder.glob("data/mini/imagenet/archives/ILSVRC*"):
+        if path.suffix != ".json":
+            (own / path.name).write_bytes(path.read_bytes())
+    (own / "SHA256SUMS").write_text(f"{'0' * 64}  ILSVRC2012_img_test.tar\n")
+    (project.folder / "own.yaml").write_text("datasets: {imagenet: {source: own}}\n")
+    for options in (("-n",), ()):
+        done = project.snakemake(*options, "data", overlays=("tiny.yaml", "own.yaml"))
+        assert done.returncode == 0, done.stdout[-5000:]
+        assert done.stdout.count("own/SHA256SUMS: names none of the archives, so none is checked") == 1
+    log = project.folder / "logs/archive/imagenet/ILSVRC2012_img_val.tar.log"
+    assert "own/SHA256SUMS: names none of the archives" in log.read_text()
 
 
 def test_damaged_archive_stops_its_own_data_set_with_a_sentence(project):

@@ -1,4 +1,5 @@
 # Names -> paths, digests, commands. Whatever computes is in src/octathlon.
+import atexit
 import json
 from pathlib import Path
 
@@ -6,7 +7,7 @@ from snakemake.exceptions import WorkflowError
 
 from octathlon import registry
 from octathlon.archives.identity import identity, recall
-from octathlon.archives.preflight import missing
+from octathlon.archives.preflight import missing, remarks
 from octathlon.archives.sources import request
 from octathlon.config import load
 from octathlon.digest import code_digest as code
@@ -15,18 +16,35 @@ from octathlon.errors import OctathlonError
 
 
 def checked_config():
-    """The configuration, or one message that lists everything that is wrong with it."""
+    """The configuration and the requests for its archives, or one message that lists everything that is wrong."""
     try:
         checked = load(config)
         requests = [
             archive_request(checked, *names) for names in wanted_archives(checked)
         ]
-        problems = missing(requests) if workflow.is_main_process else []
     except OctathlonError as error:
         raise WorkflowError(str(error)) from None
-    if problems:
-        raise WorkflowError("before anything can run:\n  " + "\n  ".join(problems))
-    return checked
+    return checked, requests
+
+
+def obstacles():
+    """What keeps the run's archives from being there; empty if nothing does."""
+    problems = missing(REQUESTS)
+    return "\n  ".join(["before anything can run:", *problems]) if problems else ""
+
+
+onstart:
+    for remark in remarks(REQUESTS):
+        logger.warning(remark)
+    if told := obstacles():
+        raise WorkflowError(told)
+
+
+@atexit.register
+def tell_after_plan():
+    """What `onstart` tells of a run; a dry run calls no handler, at its beginning or end."""
+    if workflow.dryrun:
+        print(*filter(None, [*remarks(REQUESTS), obstacles()]), sep="\n")
 
 
 def wanted_archives(checked):
@@ -45,7 +63,7 @@ def archive_request(checked, dataset, name):
     return request(dataset, registry.sources(dataset), name, source, folder)
 
 
-CONFIG = checked_config()
+CONFIG, REQUESTS = checked_config()
 KEYS = CONFIG.keys
 
 
@@ -95,11 +113,7 @@ def preparations(_wildcards):
     Snakemake does not miss a file as long as there is what was made of it. So what a killed job took away would stay
     away, and what was to be made of it would stay old, if nothing asked for it by name.
     """
-    archives = [
-        archive(*names)
-        for names in wanted_archives(CONFIG)
-        if recall(archive_request(CONFIG, *names).receipt)
-    ]
+    archives = [str(request.receipt) for request in REQUESTS if recall(request.receipt)]
     jobs = [
         receipt(dataset, step)
         for dataset, settings in CONFIG.datasets.items()

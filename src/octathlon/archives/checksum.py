@@ -10,19 +10,54 @@ from pathlib import Path
 from octathlon.errors import OctathlonError
 
 CHUNK = 1 << 20
+TOLERANCE = 0.25
+"""How far a size may be from an approximate one: a file that was cut to a tenth is told from one that was guessed."""
 
 
 class WrongBytes(Exception):
     """The bytes are not those that were declared; the message says in what they differ."""
 
 
-class Checker:
-    """Counts bytes and digests them: with sha256 and with the algorithm of a declared checksum."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declared:
+    """What is known of a file before its bytes are there; all of it binds."""
 
-    def __init__(self, checksum: str | None) -> None:
-        self._algorithm, _, self._expected = (checksum or "sha256:").partition(":")
+    size: int | None = None
+    """Exact bytes."""
+    about: int | None = None
+    """Bytes, give or take `TOLERANCE`."""
+    most: int | None = None
+    """Bytes that it must not exceed."""
+    checksum: str | None = None
+    """`algorithm:hexadecimal digest`, or several with blanks between."""
+
+    def check_size(self, found: int) -> None:
+        """Raise `WrongBytes` if a size was declared and `found` is another."""
+        if self.size is not None and found != self.size:
+            raise WrongBytes(f"{found:,} bytes instead of {self.size:,}")
+        if self.about is not None and abs(found - self.about) > TOLERANCE * self.about:
+            raise WrongBytes(f"{found:,} bytes instead of about {self.about:,}")
+        if self.most is not None and found > self.most:
+            raise WrongBytes(f"more than {self.most:,} bytes")
+
+    def exceeded(self, found: int) -> bool:
+        """Whether `found` bytes are too many, so that more need not be awaited."""
+        about = None if self.about is None else int(self.about * (1 + TOLERANCE))
+        return any(limit is not None and found > limit for limit in (self.size, about, self.most))
+
+
+UNKNOWN = Declared()
+
+
+class Checker:
+    """Counts bytes and digests them: with sha256 and with the algorithms of the declared checksums."""
+
+    def __init__(self, declared: Declared) -> None:
+        self._declared = declared
+        self._expected = [each.partition(":")[::2] for each in (declared.checksum or "").split()]
         self._digests = {
-            name: hashlib.new(name, usedforsecurity=False) for name in {"sha256", self._algorithm}
+            name: hashlib.new(name, usedforsecurity=False)
+            for name in {"sha256", *(algorithm for algorithm, _ in self._expected)}
         }
         self.bytes = 0
 
@@ -37,12 +72,12 @@ class Checker:
         """The hexadecimal sha256 of all bytes so far."""
         return self._digests["sha256"].hexdigest()
 
-    def verify(self, size: int | None) -> None:
-        """Raise `WrongBytes` unless the bytes have the declared size and checksum, where there are such."""
-        check_size(self.bytes, size)
-        found = self._digests[self._algorithm].hexdigest()
-        if self._expected and found != self._expected:
-            raise WrongBytes(f"its {self._algorithm} is {found} instead of {self._expected}")
+    def verify(self) -> None:
+        """Raise `WrongBytes` unless the bytes are as declared."""
+        self._declared.check_size(self.bytes)
+        for algorithm, expected in self._expected:
+            if (found := self._digests[algorithm].hexdigest()) != expected:
+                raise WrongBytes(f"its {algorithm} is {found} instead of {expected}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,29 +89,23 @@ class Seen:
     sha256: str
 
 
-def check_size(found: int, declared: int | None) -> None:
-    """Raise `WrongBytes` if a size was declared and `found` is another."""
-    if declared is not None and found != declared:
-        raise WrongBytes(f"{found:,} bytes instead of {declared:,}")
-
-
-def verified(path: Path, size: int | None = None, checksum: str | None = None) -> Seen:
+def verified(path: Path, declared: Declared = UNKNOWN) -> Seen:
     """Read a file and check it, its size first.
 
     Raises:
         WrongBytes: if it is not what was declared.
         OctathlonError: if it can't be read.
     """
-    checker = Checker(checksum)
+    checker = Checker(declared)
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())  # before reading: a later change then shows in the time stamp
-            check_size(status.st_size, size)
+            declared.check_size(status.st_size)
             while chunk := file.read(CHUNK):
                 checker.update(chunk)
     except OSError as error:
         raise OctathlonError(
             f"{path}: cannot read it ({error.strerror}); fix the file, then rerun"
         ) from error
-    checker.verify(size)
+    checker.verify()
     return Seen(status.st_size, status.st_mtime_ns, checker.sha256)

@@ -6,20 +6,20 @@ downloaded. What is there and right is not downloaded again.
 
 from __future__ import annotations
 
-import re
-import tempfile
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from octathlon.archives.checksum import Seen, WrongBytes, verified
-from octathlon.archives.download import NotThere, download
+from octathlon.archives.checksum import UNKNOWN, Declared, Seen, WrongBytes, verified
+from octathlon.archives.download import LoginPage, NotGiven, NotThere, download
 from octathlon.archives.identity import recall, remember
-from octathlon.archives.sources import Request
+from octathlon.archives.published import locate
+from octathlon.archives.sources import Request, Source
+from octathlon.archives.sums import FOR_ALL, FOR_ONE, SumList, in_folder, parse, small_file
 from octathlon.errors import OctathlonError
 from octathlon.receipts import publish, write_json
-
-SUMS = {"SHA256SUMS": "sha256", "MD5SUMS": "md5"}
-SUMS_LINE = re.compile(r"([0-9a-fA-F]{32}|[0-9a-fA-F]{64}) [ *](?:\./)?(.+)")
 
 
 def fetch(request: Request, planned: str) -> dict[str, Any]:
@@ -56,9 +56,8 @@ def _link(request: Request, own: Path) -> Seen:
     """Verify the user's own copy and link it: a second copy might not fit on the disk."""
     if absent := request.absent():
         raise OctathlonError(absent)
-    size, checksum = _demanded(request)
     try:
-        seen = verified(own, size, checksum)
+        seen = verified(own, _demanded(request))
     except WrongBytes as problem:
         raise OctathlonError(f"{own}: not the declared archive ({problem}); replace it, then rerun") from None
     if not (request.path.exists() and request.path.samefile(own)):
@@ -69,54 +68,90 @@ def _link(request: Request, own: Path) -> Seen:
 
 def _download(request: Request) -> Seen:
     """Download the archive, unless it is there."""
-    size, checksum = _demanded(request)
-    if seen := _kept(request, size, checksum):
+    demanded = _demanded(request)
+    if seen := _kept(request, demanded):
         return seen
-    urls = request.archive.urls if request.source == "upstream" else [_beside(request, request.archive.name)]
-    sha256 = download(urls, request.path, size=size, checksum=checksum)
+    if request.source == "upstream":
+        sha256 = _from_upstream(request)
+    else:
+        url = _beside(request, request.archive.name)
+        sha256 = download([url], request.path, checksum=demanded.checksum)
     status = request.path.stat()
     return Seen(status.st_size, status.st_mtime_ns, sha256)
 
 
-def _kept(request: Request, size: int | None, checksum: str | None) -> Seen | None:
+def _from_upstream(request: Request) -> str:
+    """Download the archive from where its data set declares; return its sha256."""
+    source = request.archive
+    try:
+        urls, checksum = _offered(source)
+        return download(urls, request.path, size=source.size, about=source.about, checksum=checksum)
+    except NotGiven as failure:
+        if source.login and isinstance(failure, LoginPage):
+            raise OctathlonError(request.by_hand()) from None
+        told = [f"known: {source.known}"] if source.known else []
+        own = request.downloads / source.name
+        raise OctathlonError("; ".join([str(failure), *told, f"your own copy is taken from {own}"])) from None
+
+
+def _offered(source: Source) -> tuple[list[str], str | None]:
+    """The URLs of an archive, and all checksums that are known of it."""
+    if not source.uri:
+        return list(source.urls), source.checksum
+    try:
+        url, checksum = locate(source.uri, source.name, source.checksum)
+    except NotGiven:
+        if source.urls:
+            return list(source.urls), source.checksum
+        raise
+    return [*source.urls, url], f"{source.checksum or ''} {checksum}"
+
+
+def _kept(request: Request, demanded: Declared) -> Seen | None:
     """What is in the archive's place, if it is the archive: by its checksum or, where there is none, if it is
     unchanged since it came from the same source."""
     if request.path.is_symlink() or not request.path.exists():
         return None
-    if not checksum:
+    if not demanded.checksum:
         before = recall(request.receipt)
         if not before or before["source"] != request.source:
             return None
-        checksum = f"sha256:{before['sha256']}"
+        demanded = replace(demanded, checksum=f"sha256:{before['sha256']}")
     try:
-        return verified(request.path, size, checksum)
+        return verified(request.path, demanded)
     except WrongBytes:
         return None
 
 
-def _demanded(request: Request) -> tuple[int | None, str | None]:
-    """The size and the checksum that the archive must have, see `sources`."""
+def _demanded(request: Request) -> Declared:
+    """What the archive must be, see `sources`."""
     if request.source == "upstream":
-        return request.archive.size, request.archive.checksum
-    for name, algorithm in SUMS.items():
-        for line in _sums(request, name).splitlines():
-            found = SUMS_LINE.fullmatch(line.strip())
-            if found and found[2] == request.archive.name:
-                return None, f"{algorithm}:{found[1].lower()}"
-    return None, None
+        return Declared(size=request.archive.size, checksum=request.archive.checksum)
+    found = []
+    for name, each in _lists(request):
+        found += filter(None, [each.checksum(name)])
+        at_top = name == request.archive.name
+        if at_top and (remark := each.remark({*request.declared, name})):
+            print(f"octathlon: {remark}", file=sys.stderr)
+    return Declared(checksum=" ".join(found)) if found else UNKNOWN
 
 
-def _sums(request: Request, name: str) -> str:
-    """The text of a list of checksums at the top of the archive's source; empty if there is none."""
+def _lists(request: Request) -> Iterator[tuple[str, SumList]]:
+    """The lists of checksums above the archive in its source, each with the archive's path from there."""
+    name = request.archive.name
+    if top := request.top():
+        for folder in [*(top / name).parents][: name.count("/") + 1]:
+            yield from (((top / name).relative_to(folder).as_posix(), each) for each in in_folder(folder))
+    else:
+        tried = [*FOR_ALL, *(name + ending for ending in FOR_ONE)]
+        yield from ((name, each) for beside in tried if (each := _remote(_beside(request, beside))))
+
+
+def _remote(url: str) -> SumList | None:
     try:
-        if own := request.local():
-            top = own.parents[request.archive.name.count("/")]
-            return (top / name).read_text(errors="replace")
-        with tempfile.TemporaryDirectory() as folder:
-            download([_beside(request, name)], Path(folder) / name)
-            return (Path(folder) / name).read_text(errors="replace")
-    except (FileNotFoundError, NotThere):
-        return ""
+        return parse(url, small_file(url))
+    except NotThere:
+        return None
 
 
 def _beside(request: Request, name: str) -> str:

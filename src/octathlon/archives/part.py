@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from octathlon.archives.checksum import CHUNK, Checker, WrongBytes
+from octathlon.archives.checksum import CHUNK, Checker, Declared, WrongBytes
 from octathlon.errors import OctathlonError
 from octathlon.receipts import read_json, write_json
 
@@ -21,12 +21,12 @@ from octathlon.receipts import read_json, write_json
 class Part:
     """`destination`, as far as it is there. A context that one process at a time may enter."""
 
-    def __init__(self, destination: Path, checksum: str | None) -> None:
+    def __init__(self, destination: Path, declared: Declared) -> None:
         self.destination = destination
         self.path = destination.with_name(f"{destination.name}.part")
         self.record = destination.with_name(f"{destination.name}.part.json")
-        self.checksum = checksum
-        self._checker = Checker(checksum)
+        self.declared = declared
+        self._checker = Checker(declared)
 
     @property
     def position(self) -> int:
@@ -58,7 +58,7 @@ class Part:
         """Discard all bytes; those to come belong to the version `validator` of `url`."""
         with self._disk():
             self._file.truncate(0)
-        self._checker = Checker(self.checksum)
+        self._checker = Checker(self.declared)
         write_json(self.record, {"url": url, "validator": validator})
 
     def write(self, chunk: bytes) -> None:
@@ -76,10 +76,10 @@ class Part:
                 f"{self.destination}: needs {needed:,} more bytes, {free:,} are free; make room, then rerun"
             )
 
-    def verify(self, size: int | None) -> None:
-        """Raise `WrongBytes`, and discard the bytes, unless they have the declared size and checksum."""
+    def verify(self) -> None:
+        """Raise `WrongBytes`, and discard the bytes, unless they are as declared."""
         try:
-            self._checker.verify(size)
+            self._checker.verify()
         except WrongBytes:
             self.restart()
             raise

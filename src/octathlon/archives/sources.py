@@ -6,12 +6,16 @@ Each data set declares its upstream archives once, in `datasets/<name>/sources.y
     licence: non-commercial research and education
     homepage: https://image-net.org/challenges/LSVRC/2012/
     login: null                             # or where to get an account and the files, in a few words
+    known: null                             # what users of its mirrors should know when a download fails
     archives:
       - name: ILSVRC2012_img_train.tar      # required: a file name, or a path from the source's folder
         size: 147897477120                  # exact bytes; left out where nobody published them
-        about: 147000000000                 # approximate bytes, where the size is unknown
+        about: 147000000000                 # approximate bytes, where the size is unknown; a quarter off is wrong
         checksum: "md5:1d675b47…"           # md5:… or sha256:…; left out where unknown
-        urls: []                            # mirrors in order (http, https, file); none: behind a login
+        urls: []                            # mirrors in order (http, https, file)
+        uri: https://…/metadata/NAME.uri    # a text that says where the files lie, see `published`
+
+An archive with neither urls nor uri is behind a login.
 
 A data set's configured source, or that of one of its archives (`archive_sources`), is one of
 
@@ -22,7 +26,7 @@ A data set's configured source, or that of one of its archives (`archive_sources
     /a/folder       a folder that holds them; they are linked, not copied
 
 A prefix or folder may hold other data in the upstream format (own data, samples), so what sources.yaml
-declares does not bind it, not even to the archives' names and number. Its own SHA256SUMS or MD5SUMS does: an
+declares does not bind it, not even to the archives' names and number. Its own lists of checksums do (`sums`): an
 archive listed there must match. Put the published sums beside a mirror's archives to have them checked.
 """
 
@@ -35,11 +39,14 @@ from difflib import get_close_matches
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from octathlon.errors import OctathlonError
 
 CHECKSUM = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
 URL = re.compile(r"(https?|file)://")
+URI = re.compile(r"https?://[^\s?#]+/[\w.-]+\.uri")
 NAME = re.compile(r"\w[\w.+-]*(/\w[\w.+-]*)*", re.ASCII)
 
 
@@ -52,12 +59,19 @@ class Source:
     size: int | None = None
     about: int | None = None
     checksum: str | None = None
+    uri: str | None = None
     login: str | None = None
+    known: str | None = None
 
     @property
     def bytes(self) -> int | None:
         """Its size as far as known: exact, else approximate."""
         return self.size or self.about
+
+    @property
+    def by_itself(self) -> bool:
+        """Whether it can be downloaded without a login, as far as its publisher says."""
+        return bool(self.urls or self.uri)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +82,8 @@ class Request:
     archive: Source
     source: str
     folder: Path
+    declared: tuple[str, ...] = ()
+    """The names of all declared archives of the data set."""
 
     @property
     def path(self) -> Path:
@@ -88,10 +104,18 @@ class Request:
         """The user's own copy, to be linked, there or not; None where the archive is downloaded or drawn."""
         if self.source == "upstream":
             own = self.downloads / self.archive.name
-            return own if own.exists() or not self.archive.urls else None
+            return own if own.exists() or not self.archive.by_itself else None
         if self.source == "miniature" or URL.match(self.source):
             return None
         return Path(self.source) / self.archive.name
+
+    def top(self) -> Path | None:
+        """The folder that the archive's name counts from, where it is one of this machine and not `downloads`."""
+        if self.source.startswith("file:"):
+            return Path(url2pathname(urlsplit(self.source).path))
+        return (
+            None if self.source in ("upstream", "miniature") or URL.match(self.source) else Path(self.source)
+        )
 
     def absent(self) -> str | None:
         """What the user has to do, if the own copy is missing."""
@@ -101,7 +125,12 @@ class Request:
         if self.source != "upstream":
             where = f"datasets.{self.dataset}"
             return f"{own}: not there; put it there, or name its folder in {where}.source or .archive_sources"
+        return self.by_hand()
+
+    def by_hand(self) -> str:
+        """What the user has to do where a login is needed."""
         size = f"{self.archive.bytes:,} bytes" if self.archive.bytes else "size unknown"
+        own = self.downloads / self.archive.name
         return (
             f"{self.archive.name} ({size}) is missing: get it from {self.archive.login} and put it at {own}"
         )
@@ -118,8 +147,9 @@ def declared(dataset: str, document: Mapping[str, Any]) -> dict[str, Source]:
         OctathlonError: naming the key that does not fit the shape above.
     """
     where = f"sources.yaml of {dataset}"
-    _check_keys(where, document, required={"title", "licence", "homepage", "login", "archives"})
-    archives = [_source(where, entry, document["login"]) for entry in document["archives"]]
+    required = {"title", "licence", "homepage", "login", "archives"}
+    _check_keys(where, document, required, optional={"known"})
+    archives = [_source(dataset, document, entry) for entry in document["archives"]]
     names = [archive.name for archive in archives]
     if len(set(names)) < len(names):
         raise OctathlonError(f"{where}: an archive's name stands twice; give each archive once")
@@ -129,10 +159,12 @@ def declared(dataset: str, document: Mapping[str, Any]) -> dict[str, Source]:
 def request(dataset: str, document: Mapping[str, Any], name: str, source: str, folder: Path) -> Request:
     """The request for one archive; only a prefix or folder may hold one that is not declared.
 
+    Of the document only that archive's entry is checked: there may be hundreds of both.
+
     Raises:
         OctathlonError: if no archive has that name, or `source` is a URL of an unknown kind.
     """
-    archives = declared(dataset, document)
+    archives = {entry["name"]: entry for entry in document["archives"]}
     if name not in archives and (source in ("miniature", "upstream") or not NAME.fullmatch(name)):
         known = shorten(", ".join(archives), 200, placeholder=" …")
         raise OctathlonError(f"{dataset}: no archive {name!r} in source {source}; declared are {known}")
@@ -141,13 +173,19 @@ def request(dataset: str, document: Mapping[str, Any], name: str, source: str, f
             f"{dataset}: source {source!r} is not a http, https or file URL; give one, or a folder"
         )
     return Request(
-        dataset=dataset, archive=archives.get(name, Source(name=name)), source=source, folder=folder
+        dataset=dataset,
+        archive=_source(dataset, document, archives[name]) if name in archives else Source(name=name),
+        source=source,
+        folder=folder,
+        declared=tuple(archives),
     )
 
 
-def _source(where: str, entry: Mapping[str, Any], login: str | None) -> Source:
-    _check_keys(where, entry, required={"name"}, optional={"size", "about", "checksum", "urls"})
+def _source(dataset: str, document: Mapping[str, Any], entry: Mapping[str, Any]) -> Source:
+    where, login = f"sources.yaml of {dataset}", document.get("login")
+    _check_keys(where, entry, required={"name"}, optional={"size", "about", "checksum", "urls", "uri"})
     name, urls, checksum = entry["name"], entry.get("urls", []), entry.get("checksum")
+    uri = entry.get("uri")
     if not NAME.fullmatch(name):
         raise OctathlonError(f"{where}: name {name!r} is not a plain file name or path")
     for key in ("size", "about"):
@@ -161,15 +199,21 @@ def _source(where: str, entry: Mapping[str, Any], login: str | None) -> Source:
         )
     if bad := [url for url in urls if not URL.match(url)]:
         raise OctathlonError(f"{where}: url {bad[0]!r} of {name} is not a http, https or file URL")
-    if not urls and not login:
-        raise OctathlonError(f"{where}: {name} has neither urls nor a login that says where to get it")
+    if uri is not None and not URI.fullmatch(uri):
+        raise OctathlonError(f"{where}: uri {uri!r} of {name} is not a http or https URL that ends in .uri")
+    if not (urls or uri or login):
+        raise OctathlonError(
+            f"{where}: {name} has neither urls nor a login that says where to get it, nor a uri"
+        )
     return Source(
         name=name,
         urls=tuple(urls),
         size=entry.get("size"),
         about=entry.get("about"),
         checksum=checksum,
+        uri=uri,
         login=login,
+        known=document.get("known"),
     )
 
 
