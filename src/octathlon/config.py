@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Discriminator, Field, Tag, ValidationError
@@ -15,7 +15,10 @@ from octathlon.errors import OctathlonError
 from octathlon.settings import BenchmarkSettings, DatasetSettings, Location, Strict
 from octathlon.systems import System, Systems
 
-Names = Annotated[list[str] | None, BeforeValidator(lambda value: None if value == "all" else value)]
+Names = Annotated[
+    Annotated[list[str], Field(min_length=1)] | None,
+    BeforeValidator(lambda value: None if value == "all" else value),
+]
 """Some of the benchmarks; None for all."""
 
 NumberOfRuns = Annotated[int, Field(gt=0, le=1000)]
@@ -34,14 +37,16 @@ def _plain(path: str) -> str:
         raise ValueError(
             f"{path!r} has braces in it, which Snakemake takes for wildcards; choose another folder"
         )
-    if "://" in path or str(PurePath(path)).startswith("-"):
+    if "://" in path or str(Path(path)).startswith("-"):
         raise ValueError(f"{path!r} looks like a URL or an option; choose a folder")
+    if words := names.obstacle(Path(path)):
+        raise ValueError(f"{_shown(path)} can't be a folder: {words}; choose another")
     return path
 
 
 def _named(path: str) -> str:
     """A folder that another one can lie beside."""
-    if PurePath(path).name in ("", ".."):
+    if Path(path).name in ("", ".."):
         raise ValueError(f"{path!r} has no name of its own; choose a folder such as ./results")
     return path
 

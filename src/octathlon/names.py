@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import unicodedata
+from pathlib import Path
+from urllib.parse import urlsplit
 
 DIVISIONS = ("closed", "open")
 STATUSES = ("cloud", "onprem", "preview", "research")
@@ -15,8 +17,11 @@ LARGEST_SEED = 2**32 - 1
 MOST_CORES = 4096
 """More than any machine's: a thread for each is meant to run."""
 
+LONGEST_FILE = 255
+"""Bytes of a file's name on the file systems of Linux."""
+
 LONGEST = 200
-"""Bytes of a name: a folder's or file's has at most 255, and some is added to it."""
+"""Bytes of a name that becomes a file's or folder's: some is added to it."""
 
 
 def organisation(text: str) -> str:
@@ -50,10 +55,24 @@ def location(text: str) -> str:
     """
     if not text or any(unicodedata.category(character) == "Cc" for character in text):
         raise ValueError(f"{text!r} is no path; give one without control characters")
+    if "://" in text:
+        try:
+            _ = urlsplit(text).port
+        except ValueError as error:
+            raise ValueError(f"{text!r} is no URL ({error})") from None
     path = os.path.expanduser(text)  # noqa: PTH111 - a Path would take a slash out of a URL
     if path.startswith("~"):
         raise ValueError(f"{text!r} is in no known home folder; write the path out, or ./{text}")
     return path
+
+
+def obstacle(path: Path, *, is_folder: bool = True) -> str:
+    """Why there can't be a folder (else a file) at `path`, in words; empty where nothing is in the way."""
+    if any(len(os.fsencode(part)) > LONGEST_FILE for part in path.parts):
+        return f"a part of it has more than {LONGEST_FILE} bytes"
+    above = path.absolute().parents
+    there = next(each for each in ((path, *above) if is_folder else above) if os.path.lexists(each))
+    return "" if there.is_dir() else f"{there} is no folder"
 
 
 def _checked(text: str, signs: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -11,9 +10,6 @@ from typing import Any, NoReturn
 import click
 
 from octathlon import names
-
-LONGEST_NAME = 255
-"""Bytes of one part of a path, on the file systems of Linux."""
 
 
 class Checked(click.ParamType):
@@ -39,11 +35,8 @@ class Writable(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path."""
         path = super().convert(value, param, ctx)
-        if any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):
-            self.fail(f"{str(path)[:40]}... has a name of more than {LONGEST_NAME} bytes", param, ctx)
-        above = next(each for each in path.absolute().parents if os.path.lexists(each))
-        if not above.is_dir() or not os.access(above, os.W_OK):
-            self.fail(f"{above} is no folder that can be written to", param, ctx)
+        if words := names.obstacle(path, is_folder=self.dir_okay):
+            self.fail(f"{str(path)[:60]!r} can't be written: {words}", param, ctx)
         return path
 
 

@@ -96,7 +96,7 @@ def test_runs_are_the_benchmarks_own_or_the_configured_ones(runs: Any, expected:
     ],
 )
 def test_a_submitters_name_may_be_in_any_script(text: str, name: str, folder: str) -> None:
-    assert load({"submitter": text, "benchmarks": []}).keys.submitter == name
+    assert load({"submitter": text, "benchmarks": ["dlrm"]}).keys.submitter == name
     assert names.folder(name) == folder
 
 
@@ -109,7 +109,7 @@ def test_the_home_folder_is_known_in_every_path(monkeypatch: pytest.MonkeyPatch)
     assert config.datasets["coco"].source_of("train2017.zip") == "/home/ada/coco{1}"
     assert config.datasets["coco"].source_of("R-50.pkl") == "/home/ada/models"
     assert config.datasets["coco"].source_of("val2017.zip") == "https://a/~b"
-    assert load({"data": "./~", "benchmarks": []}).keys.data == "./~"
+    assert load({"data": "./~", "benchmarks": ["dlrm"]}).keys.data == "./~"
 
 
 def test_benchmarks_are_listed_once_and_all_by_default() -> None:
@@ -235,6 +235,16 @@ BAD = {
     "results nowhere": ({"results": "."}, "results: '.' has no name of its own; choose a folder"),
     "results above": ({"results": "a/.."}, "results: 'a/..' has no name of its own; choose a folder"),
     "results option": ({"results": "./-x"}, "results: './-x' looks like a URL or an option; choose a folder"),
+    "results in a file": (
+        {"results": "/dev/null/x"},
+        "results: '/dev/null/x' can't be a folder: /dev/null is no folder",
+    ),
+    "data of a long name": ({"data": "ü" * 200}, "data: 'üüü"),
+    "source without a port": (
+        {"datasets": {"coco": {"source": "https://a:b/c"}}},
+        "datasets.coco.source: 'https://a:b/c' is no URL (Port could not be cast",
+    ),
+    "benchmarks none": ({"benchmarks": []}, "benchmarks: List should have at least 1 item"),
     "data url": ({"data": "s3://a/b"}, "data: 's3://a/b' looks like a URL or an option; choose a folder"),
     "data of nobody": ({"data": "~no-such-user/x"}, "data: '~no-such-user/x' is in no known home folder"),
     "data with a null": ({"data": "a\0b"}, "data: 'a\\x00b' is no path; give one without control characters"),
@@ -306,7 +316,7 @@ BAD = {
         "datasets.coco.archive_sources.R-50.pkl: Input should be a valid string, not 5",
     ),
     "not chosen but wrong": (
-        {"benchmarks": [], "overrides": {"resnet": {"widht": 3}}},
+        {"benchmarks": ["dlrm"], "overrides": {"resnet": {"widht": 3}}},
         "overrides.resnet.widht: unknown key; did you mean width?",
     ),
 }
