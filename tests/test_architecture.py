@@ -23,6 +23,7 @@ ARROWS = {  # area -> what its modules may reach, directly or not, beside the ar
     "digest": set(),
     "names": set(),
     "options": {"names"},
+    "overlays": {"errors"},
     "receipts": {"errors"},
     "settings": {"errors", "names"},
     "contracts": set(),

@@ -12,6 +12,7 @@ from octathlon.config import load
 from octathlon.digest import code_digest as code
 from octathlon.digest import data_digest
 from octathlon.errors import OctathlonError
+from octathlon.overlays import check_keys
 from octathlon.scoring.describe import check_fields
 from octathlon.scoring.plan import without_score
 
@@ -19,6 +20,7 @@ from octathlon.scoring.plan import without_score
 def checked_config():
     """The configuration, or one message that lists everything that is wrong with it."""
     try:
+        check_keys(workflow.configfiles)
         checked = load(config)
         for name, system in checked.keys.systems.items():
             check_fields(name, system.description)
