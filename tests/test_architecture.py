@@ -16,23 +16,26 @@ import pytest
 from octathlon import registry
 from octathlon.digest import ROOT, import_closure
 
-BASE = {"errors", "receipts", "settings"}
+BASE = {"errors", "receipts", "settings", "names"}
 CONTRACTS = BASE | {"contracts"}
 ARROWS = {  # area -> what its modules may reach, directly or not, beside the area itself
     "errors": set(),
     "digest": set(),
+    "names": set(),
+    "options": {"names"},
+    "overlays": {"errors"},
     "receipts": {"errors"},
-    "settings": {"errors"},
+    "settings": {"errors", "names"},
     "contracts": set(),
     "registry": {"errors"},
-    "systems": {"settings", "errors"},
-    "config": {"registry", "systems", "settings", "errors"},
+    "systems": {"settings", "errors", "names"},
+    "config": {"registry", "systems", "settings", "errors", "names"},
     "rounds": set(),
     "archives": {"receipts", "errors"},
     "miniatures": set(),
     "nn": CONTRACTS,
     "harness": CONTRACTS | {"nn"},
-    "scoring": {"rounds", "registry", "receipts", "errors"},
+    "scoring": {"rounds", "registry", "receipts", "errors", "options", "names"},
     "report": {"scoring", "rounds", "registry", "receipts", "errors"},
     "datasets": BASE,  # what several data sets share
     **{f"datasets.{name}": BASE | {"datasets", "archives"} for name in registry.datasets()},
@@ -41,7 +44,18 @@ ARROWS = {  # area -> what its modules may reach, directly or not, beside the ar
         for name in registry.benchmarks()
     },
 }
-WITHOUT_TORCH = ["errors", "digest", "receipts", "settings", "contracts", "registry", "systems", "config"]
+WITHOUT_TORCH = [
+    "errors",
+    "digest",
+    "names",
+    "options",
+    "receipts",
+    "settings",
+    "contracts",
+    "registry",
+    "systems",
+    "config",
+]
 WITHOUT_TORCH += ["archives", "miniatures", "datasets", "rounds", "scoring", "report", "cli"]
 TRAINS = ["octathlon.miniatures.coco", "octathlon.miniatures.coco_backbones"]
 """They train the backbones that upstream publishes: torch is imported when they do."""

@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import click
 
+from octathlon import names, registry
 from octathlon.errors import OctathlonError
+from octathlon.options import (
+    INPUT_FILE,
+    INPUT_FOLDER,
+    MAPPING,
+    OUTPUT_FILE,
+    OUTPUT_FOLDER,
+    SEED,
+    SOURCE,
+    SUBMITTER,
+    SYSTEM,
+)
 from octathlon.scoring.check_commands import check, package
 from octathlon.scoring.commands import compare, score
 
-FOLDER = click.Path(file_okay=False, path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
-SCALE = click.option("--scale", type=click.Choice(["mini", "full"]), default="mini", show_default=True)
+SCALE = click.option("--scale", type=click.Choice(registry.SCALES), default="mini", show_default=True)
 SETTINGS = click.option(
-    "--settings",
-    "overrides",
-    default="{}",
-    metavar="JSON",
-    callback=lambda _context, _option, text: _mapping(text),
-    help="Keys laid over the scale's defaults.",
+    "--settings", "overrides", type=MAPPING, default="{}", help="Keys laid over the scale's defaults."
 )
+SEEDED = click.option("--seed", type=SEED, default=1, show_default=True)
+OWNER = click.option("--submitter", type=SUBMITTER, default="octathlon", show_default=True)
+STATUS = click.option("--status", type=click.Choice(names.STATUSES), default="research", show_default=True)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,12 +43,17 @@ def octathlon() -> None:
 @octathlon.command()
 @click.argument("dataset")
 @click.argument("archive")
-@click.option("--source", default="upstream", show_default=True, help="upstream, or a folder or URL prefix.")
-@click.option("--folder", type=FOLDER, required=True, help="Where the archive and its receipt go.")
+@click.option(
+    "--source",
+    type=SOURCE,
+    default="upstream",
+    show_default=True,
+    help="upstream, or a folder or URL prefix.",
+)
+@click.option("--folder", type=OUTPUT_FOLDER, required=True, help="Where the archive and its receipt go.")
 @click.option("--identity", default="", help="What the workflow knew of the archive when it planned this.")
 def fetch(dataset: str, archive: str, source: str, folder: Path, identity: str) -> None:
     """Get an ARCHIVE of a DATASET, verify it and write its receipt."""
-    from octathlon import registry
     from octathlon.archives import fetch as archives
     from octathlon.archives.sources import request
 
@@ -50,8 +63,8 @@ def fetch(dataset: str, archive: str, source: str, folder: Path, identity: str) 
 @octathlon.command()
 @click.argument("dataset")
 @click.argument("archive")
-@click.option("--folder", type=FOLDER, required=True, help="Where the archive and its receipt go.")
-@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--folder", type=OUTPUT_FOLDER, required=True, help="Where the archive and its receipt go.")
+@SEEDED
 @SCALE
 @SETTINGS
 @click.option("--identity", default="", help="What the workflow knew of the archive when it planned this.")
@@ -59,28 +72,35 @@ def miniature(
     dataset: str, archive: str, folder: Path, seed: int, scale: str, overrides: dict[str, Any], identity: str
 ) -> None:
     """Draw a miniature ARCHIVE of a DATASET in the upstream format, and write its receipt."""
-    from octathlon import registry
     from octathlon.archives.fetch import write_receipt
     from octathlon.config import resolve
 
     settings = resolve("datasets", dataset, scale, {"miniature": overrides})
-    folder.mkdir(parents=True, exist_ok=True)
-    registry.miniature(dataset).draw(archive, folder, seed=seed, **settings.miniature)
+    writer = registry.miniature(dataset)
+    if archive not in (known := writer.archives(**settings.miniature)):
+        choice = shorten(", ".join(known), 200, placeholder=" ...")
+        raise OctathlonError(f"{dataset} has no miniature {archive!r}; choose one of {choice}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writer.draw(archive, folder, seed=seed, **settings.miniature)
+    except OSError as error:
+        raise OctathlonError(
+            f"{folder / archive}: cannot write it ({error.strerror}); make room or fix the folder, then rerun"
+        ) from error
     write_receipt(dataset, folder / archive, identity)
 
 
 @octathlon.command()
 @click.argument("dataset")
 @click.argument("step")
-@click.option("--archives", type=FOLDER, required=True, help="The folder of the verified archives.")
-@click.option("--out", type=FOLDER, required=True, help="The folder of the prepared data set.")
+@click.option("--archives", type=INPUT_FOLDER, required=True, help="The folder of the verified archives.")
+@click.option("--out", type=OUTPUT_FOLDER, required=True, help="The folder of the prepared data set.")
 @SCALE
 @SETTINGS
 def prepare(
     dataset: str, step: str, archives: Path, out: Path, scale: str, overrides: dict[str, Any]
 ) -> None:
     """Run one STEP of preparing a DATASET, e.g. a shard; the step `manifest` comes last."""
-    from octathlon import registry
     from octathlon.config import resolve
 
     settings = resolve("datasets", dataset, scale, overrides)
@@ -89,39 +109,58 @@ def prepare(
 
 @octathlon.command()
 @click.argument("benchmark")
-@click.option("--data", type=FOLDER, help="The prepared data set.")
-@click.option("--output", type=FILE, required=True, help="The log, e.g. result_0.txt.")
-@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--data", type=INPUT_FOLDER, help="The prepared data set.")
+@click.option("--output", type=OUTPUT_FILE, required=True, help="The log, e.g. result_0.txt.")
+@SEEDED
 @SCALE
 @SETTINGS
-@click.option("--submitter", default="octathlon", show_default=True)
-@click.option("--platform", default="local", show_default=True, help="The system's name.")
-@click.option("--status", default="research", show_default=True)
+@OWNER
+@click.option("--platform", type=SYSTEM, default="local", show_default=True, help="The system's name.")
+@STATUS
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option(
-    "--threads", type=click.IntRange(1), default=1, show_default=True, help="CPU threads of each rank."
+    "--threads",
+    type=click.IntRange(1, names.MOST_CORES),
+    default=1,
+    show_default=True,
+    help="CPU threads of each rank.",
 )
 @click.option("--max-blocks", type=click.IntRange(1), help="Stop after so many evaluations: a smoke test.")
 def train(benchmark: str, overrides: dict[str, Any], scale: str, **options: Any) -> None:
     """Train a BENCHMARK from scratch to its target, on the clock. A missed target is a result: exit code 0."""
-    from octathlon import registry
     from octathlon.config import resolve
     from octathlon.harness.session import Session, run
 
     settings = resolve("benchmarks", benchmark, scale, overrides)
+    _check_data(benchmark, options["data"])
     run(registry.benchmark_class(benchmark), settings, Session(benchmark=benchmark, **options))
 
 
+def _check_data(benchmark: str, folder: Path | None) -> None:
+    """Refuse to train on nothing, or on another data set than the benchmark's."""
+    from octathlon.receipts import read_json
+
+    needed = registry.dataset_of(benchmark)
+    found = read_json(folder / "manifest.json").get("dataset") if folder else None
+    if needed and found != needed:
+        raise OctathlonError(
+            f"--data: {benchmark} trains on prepared data of {needed}, not on {found or 'none'}; name their folder"
+        )
+
+
 @octathlon.command()
-@click.argument("name")
-@click.option("--output", type=FILE, required=True)
-@click.option("--submitter", default="octathlon", show_default=True)
-@click.option("--division", default="open", show_default=True)
-@click.option("--status", default="research", show_default=True)
-@click.option("--nodes", type=int, default=1, show_default=True)
+@click.argument("name", type=SYSTEM)
+@click.option("--output", type=OUTPUT_FILE, required=True)
+@OWNER
+@click.option("--division", type=click.Choice(names.DIVISIONS), default="open", show_default=True)
+@STATUS
+@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True)
 @click.option(
-    "--fields", default="{}", callback=lambda _context, _option, text: _mapping(text), metavar="JSON"
+    "--accelerators",
+    type=click.IntRange(0),
+    help="Of each node, for a run; default: as many as this one has.",
 )
+@click.option("--fields", type=MAPPING, default="{}", help="Fields laid over what is detected.")
 def system(name: str, output: Path, fields: dict[str, Any], **facts: Any) -> None:
     """Describe this machine as the system NAME of a submission."""
     from octathlon.receipts import write_json
@@ -131,10 +170,10 @@ def system(name: str, output: Path, fields: dict[str, Any], **facts: Any) -> Non
 
 
 @octathlon.command()
-@click.argument("scores", type=FILE)
-@click.option("--systems", type=FOLDER, help="The folder of system descriptions.")
-@click.option("--html", type=FILE, required=True)
-@click.option("--scale", type=click.Choice(["mini", "full"]), help="Of the runs; the scores do not say it.")
+@click.argument("scores", type=INPUT_FILE)
+@click.option("--systems", type=INPUT_FOLDER, help="The folder of system descriptions.")
+@click.option("--html", type=OUTPUT_FILE, required=True)
+@click.option("--scale", type=click.Choice(registry.SCALES), help="Of the runs; the scores do not say it.")
 def report(scores: Path, systems: Path | None, html: Path, scale: str | None) -> None:
     """Draw the page from SCORES (scores.json)."""
     from octathlon.report.page import write_page
@@ -144,17 +183,6 @@ def report(scores: Path, systems: Path | None, html: Path, scale: str | None) ->
 
 for command in (score, compare, check, package):
     octathlon.add_command(command)
-
-
-def _mapping(text: str) -> dict[str, Any]:
-    """A JSON object given on the command line."""
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise click.BadParameter(f"not JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise click.BadParameter("not a JSON object")
-    return value
 
 
 def main() -> None:

@@ -5,23 +5,53 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, Discriminator, Field, PositiveInt, Tag, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Discriminator, Field, Tag, ValidationError
 
-from octathlon import registry
+from octathlon import names, registry
 from octathlon.errors import OctathlonError
-from octathlon.settings import BenchmarkSettings, DatasetSettings, Strict
-from octathlon.systems import Name, System, Systems
+from octathlon.settings import BenchmarkSettings, DatasetSettings, Location, Strict
+from octathlon.systems import System, Systems
 
-Names = Annotated[list[str] | None, BeforeValidator(lambda value: None if value == "all" else value)]
+Names = Annotated[
+    Annotated[list[str], Field(min_length=1)] | None,
+    BeforeValidator(lambda value: None if value == "all" else value),
+]
 """Some of the benchmarks; None for all."""
 
+NumberOfRuns = Annotated[int, Field(gt=0, le=1000)]
+"""Each is a job that the workflow plans."""
+
 Runs = Annotated[
-    Annotated[PositiveInt, Tag("number")] | Annotated[dict[str, PositiveInt], Tag("map")],
+    Annotated[NumberOfRuns, Tag("number")] | Annotated[dict[str, NumberOfRuns], Tag("map")],
     Discriminator(lambda value: "map" if isinstance(value, Mapping) else "number"),
 ]
 """A number for all benchmarks, or one for some of them."""
+
+
+def _plain(path: str) -> str:
+    """A folder that jobs' outputs lie in."""
+    if "{" in path or "}" in path:
+        raise ValueError(
+            f"{path!r} has braces in it, which Snakemake takes for wildcards; choose another folder"
+        )
+    if "://" in path or str(Path(path)).startswith("-"):
+        raise ValueError(f"{path!r} looks like a URL or an option; choose a folder")
+    if words := names.obstacle(Path(path)):
+        raise ValueError(f"{_shown(path)} can't be a folder: {words}; choose another")
+    return path
+
+
+def _named(path: str) -> str:
+    """A folder that another one can lie beside."""
+    if Path(path).name in ("", ".."):
+        raise ValueError(f"{path!r} has no name of its own; choose a folder such as ./results")
+    return path
+
+
+Folder = Annotated[Location, AfterValidator(_plain)]
 
 OPEN_MAPS = ("target", "miniature")
 """Settings whose keys no class declares: those of the scale's defaults are the known ones."""
@@ -30,18 +60,18 @@ OPEN_MAPS = ("target", "miniature")
 class Keys(Strict):
     """The keys of `config.yaml`, before benchmarks and data sets are looked up; the file explains them."""
 
-    scale: Literal["mini", "full"] = "mini"
+    scale: Literal[registry.SCALES] = "mini"
     benchmarks: Names = None
     runs: Runs | None = None
     seed: int = Field(1, ge=0, le=1 << 31)
-    submitter: Name = "octathlon"
-    division: Literal["closed", "open"] | None = None
-    status: Literal["cloud", "onprem", "preview", "research"] = "research"
+    submitter: Annotated[str, AfterValidator(names.organisation)] = "octathlon"
+    division: Literal[names.DIVISIONS] | None = None
+    status: Literal[names.STATUSES] = "research"
     systems: Systems = {"local": System()}
     datasets: dict[str, dict[str, Any]] = {}
     overrides: dict[str, dict[str, Any]] = {}
-    data: str = Field("data", min_length=1)
-    results: str = Field("results", min_length=1)
+    data: Folder = "data"
+    results: Annotated[Folder, AfterValidator(_named)] = "results"
 
 
 @dataclass(frozen=True)
@@ -70,7 +100,8 @@ def load(raw: Mapping[str, Any]) -> Config:
     Raises:
         OctathlonError: listing all errors, a line each, with its key and, if misspelt, the nearest known one.
     """
-    errors: list[str] = []
+    if errors := list(_oversized(raw)):
+        raise _complaint(errors)
     keys = _parse_keys(raw, errors)
     for name, system in keys.systems.items():
         errors += [f"systems.{name}.{problem}" for problem in system.problems()]
@@ -151,6 +182,19 @@ def _indivisible(benchmarks: Mapping[str, BenchmarkSettings], systems: Mapping[s
                 yield f"overrides.{name}.{error} (system {label})"
 
 
+def _oversized(value: Any, where: str = "") -> Iterator[str]:
+    """The integers, keys or values, that no setting needs and no machine computes with."""
+    if isinstance(value, int) and abs(value) >> 63:
+        yield f"{where or 'a key'}: a number of {value.bit_length()} bits is too large"
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            wrong = list(_oversized(key, where))
+            yield from wrong or _oversized(inner, f"{where}.{key}".strip("."))
+    elif isinstance(value, list | tuple):
+        for position, inner in enumerate(value):
+            yield from _oversized(inner, f"{where}.{position}")
+
+
 def _parse_keys(raw: Any, errors: list[str]) -> Keys:
     """The top level; of a bad one the good part, so that the other errors are found too."""
     if not isinstance(raw, Mapping):
@@ -164,12 +208,18 @@ def _parse_keys(raw: Any, errors: list[str]) -> Keys:
 
 
 def _without(raw: Mapping[Any, Any], wrong: set[tuple[str, ...]]) -> dict[str, Any]:
-    """`raw` without the entries at `wrong`, which are paths of one or two keys, and without any that has no name."""
+    """`raw` without the entries at `wrong`, which are paths of one or two keys, and without any that has no name.
+
+    Nor are there nulls in its maps: of a map that lost all else to `wrong`, nothing is left.
+    """
     good = {}
     for key, value in raw.items():
         if isinstance(value, Mapping):
-            named = {inner: entry for inner, entry in value.items() if isinstance(inner, str)}
-            value = {inner: entry for inner, entry in named.items() if (key, inner) not in wrong}
+            value = {
+                inner: entry
+                for inner, entry in value.items()
+                if isinstance(inner, str) and entry is not None and (key, inner) not in wrong
+            }
             usable = bool(value)
         else:
             usable = not any(path[:1] == (key,) for path in wrong)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
+from octathlon import names
 from octathlon.errors import OctathlonError
+
+Location = Annotated[str, AfterValidator(names.location)]
+"""A path or URL."""
+
+Pieces = Annotated[int, Field(gt=0, le=10_000)]
+"""Files or jobs that something is cut into, all of which the workflow plans with."""
 
 
 class Strict(BaseModel):
@@ -79,13 +86,13 @@ class BenchmarkSettings(Strict):
 class DatasetSettings(Strict):
     """The keys of each data set's `mini.yaml` and `full.yaml`."""
 
-    source: str = Field(
+    source: Location = Field(
         description="miniature, upstream, or a folder or URL prefix that holds the upstream archives"
     )
-    archive_sources: dict[str, str] = Field(
+    archive_sources: dict[str, Location] = Field(
         default={}, description="archive -> its own source, for those that come from elsewhere"
     )
-    miniature: dict[str, Any] = Field(
+    miniature: dict[str, Annotated[int, Field(gt=0, le=10**9)]] = Field(
         default={}, description="sizes of the miniature, for the data set's writer"
     )
 

@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PositiveInt
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
+from octathlon import names
 from octathlon.settings import Strict
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
-"""A name that becomes a folder."""
+Count = Annotated[int, Field(gt=0, le=10**9)]
+"""Schedulers compute with these."""
 
 
 class System(Strict):
     """One machine (or part of a cluster) that the benchmarks run on."""
 
-    nodes: PositiveInt = 1
-    processes_per_node: PositiveInt = 1
-    cores_per_node: PositiveInt = 1
-    accelerators_per_node: int = Field(0, ge=0)
-    memory_mb: PositiveInt = 3000
-    runtime_min: PositiveInt = 60
+    nodes: Count = 1
+    processes_per_node: Count = 1
+    cores_per_node: Annotated[int, Field(gt=0, le=names.MOST_CORES)] = 1
+    accelerators_per_node: int = Field(0, ge=0, le=10**9)
+    memory_mb: Count = 3000
+    runtime_min: Count = 60
     launcher: Literal["python", "torchrun", "srun"] = "python"
-    description: dict[str, Any] = {}
+    description: dict[str, JsonValue] = {}
 
     @property
     def ranks(self) -> int:
@@ -61,6 +62,11 @@ class System(Strict):
             else None,  # else it would take `tasks` for it
         }
 
+    def one_node(self) -> System:
+        """One of its nodes, as a single process takes it."""
+        alone: dict[str, Any] = {"nodes": 1, "processes_per_node": 1, "launcher": "python"}
+        return self.model_copy(update=alone)
+
     def problems(self) -> Iterator[str]:
         """What fits no launcher, in words."""
         if self.launcher == "python" and self.ranks > 1:
@@ -79,5 +85,9 @@ def _without_nulls(systems: Any) -> Any:
     return {name: system for name, system in systems.items() if system is not None}
 
 
-Systems = Annotated[dict[Name, System], BeforeValidator(_without_nulls), Field(min_length=1)]
+Systems = Annotated[
+    dict[Annotated[str, AfterValidator(names.system)], System],
+    BeforeValidator(_without_nulls),
+    Field(min_length=1),
+]
 """Overlays add to the systems of config.yaml; one that is null is taken out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octathlon import registry
+from octathlon import names, registry
 from octathlon.archives.sources import request
 from octathlon.config import Config, Keys, load, merge, resolve
 from octathlon.errors import OctathlonError
@@ -81,6 +82,36 @@ def test_runs_are_the_benchmarks_own_or_the_configured_ones(runs: Any, expected:
     assert load({"runs": runs, "benchmarks": ["resnet"]}).runs("resnet") == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "folder"),
+    [
+        ("Universität Zürich", "Universität Zürich", "Universität_Zürich"),
+        ("Universita\N{COMBINING DIAERESIS}t", "Universität", "Universität"),
+        ("  AT&T\u00a0Labs,  Inc. ", "AT&T Labs, Inc.", "AT&T_Labs,_Inc."),
+        ("भारतीय संस्थान", "भारतीय संस्थान", "भारतीय_संस्थान"),
+        ("東京大学", "東京大学", "東京大学"),
+        ("جامعة", "جامعة", "جامعة"),
+        ("จุฬาฯ", "จุฬาฯ", "จุฬาฯ"),
+        ("3D-Inc._+", "3D-Inc._+", "3D-Inc._+"),
+    ],
+)
+def test_a_submitters_name_may_be_in_any_script(text: str, name: str, folder: str) -> None:
+    assert load({"submitter": text, "benchmarks": ["dlrm"]}).keys.submitter == name
+    assert names.folder(name) == folder
+
+
+def test_the_home_folder_is_known_in_every_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ada")
+    coco = {"source": "~/coco{1}", "archive_sources": {"R-50.pkl": "~/models", "val2017.zip": "https://a/~b"}}
+    raw = {"data": "~/data", "results": "~", "benchmarks": ["ssd"], "datasets": {"coco": coco}}
+    config = load(raw)
+    assert (config.keys.data, config.keys.results) == ("/home/ada/data", "/home/ada")
+    assert config.datasets["coco"].source_of("train2017.zip") == "/home/ada/coco{1}"
+    assert config.datasets["coco"].source_of("R-50.pkl") == "/home/ada/models"
+    assert config.datasets["coco"].source_of("val2017.zip") == "https://a/~b"
+    assert load({"data": "./~", "benchmarks": ["dlrm"]}).keys.data == "./~"
+
+
 def test_benchmarks_are_listed_once_and_all_by_default() -> None:
     assert list(load({"benchmarks": ["resnet", "resnet"]}).benchmarks) == ["resnet"]
     assert list(load({"benchmarks": "all"}).benchmarks) == registry.benchmarks()
@@ -136,7 +167,7 @@ def test_all_errors_come_at_once_at_every_level() -> None:
             "runs.resnet: Input should be greater than 0, not 0",
             "runs.resnett: unknown name; did you mean resnet?",
             "seed: Input should be greater than or equal to 0, not -1",
-            "systems.a b: String should match pattern '^[A-Za-z0-9][A-Za-z0-9._+-]*$', not 'a b'",
+            "systems.a b: 'a b' has ' ' in it; use letters, digits and ._+-",
             "systems.gpu.node: unknown key; did you mean nodes?",
             "systems.gpu.nodes: Input should be greater than 0, not 0",
             "datasets.imagnet: unknown name; did you mean imagenet?",
@@ -193,7 +224,65 @@ BAD = {
         {"overrides": {"resnet": {"image_size": 200}}},
         "overrides.resnet: eval_short_side 46 must exceed image_size 200",
     ),
-    "submitter": ({"submitter": "../../etc"}, "submitter: String should match pattern"),
+    "submitter": ({"submitter": "../../etc"}, "submitter: '../../etc' must begin with a letter or a digit"),
+    "submitter long": (
+        {"submitter": "ü" * 101},
+        "submitter: 'üüüüüüüüüüüüüüüüüüüü'... has 202 bytes; use at most 200",
+    ),
+    "submitter year": ({"submitter": 2021}, "submitter: Input should be a valid string, not 2021"),
+    "data with a wildcard": ({"data": "a{b}"}, "data: 'a{b}' has braces in it, which Snakemake takes for"),
+    "results with a brace": ({"results": "a}"}, "results: 'a}' has braces in it, which Snakemake takes for"),
+    "results nowhere": ({"results": "."}, "results: '.' has no name of its own; choose a folder"),
+    "results above": ({"results": "a/.."}, "results: 'a/..' has no name of its own; choose a folder"),
+    "results option": ({"results": "./-x"}, "results: './-x' looks like a URL or an option; choose a folder"),
+    "results in a file": (
+        {"results": "/dev/null/x"},
+        "results: '/dev/null/x' can't be a folder: /dev/null is no folder",
+    ),
+    "data of a long name": ({"data": "ü" * 200}, "data: 'üüü"),
+    "source without a port": (
+        {"datasets": {"coco": {"source": "https://a:b/c"}}},
+        "datasets.coco.source: 'https://a:b/c' is no URL (Port could not be cast",
+    ),
+    "benchmarks none": ({"benchmarks": []}, "benchmarks: List should have at least 1 item"),
+    "data url": ({"data": "s3://a/b"}, "data: 's3://a/b' looks like a URL or an option; choose a folder"),
+    "data of nobody": ({"data": "~no-such-user/x"}, "data: '~no-such-user/x' is in no known home folder"),
+    "data with a null": ({"data": "a\0b"}, "data: 'a\\x00b' is no path; give one without control characters"),
+    "no data": ({"data": ""}, "data: '' is no path"),
+    "no source": ({"datasets": {"coco": {"source": ""}}}, "datasets.coco.source: '' is no path"),
+    "more runs than can be planned": (
+        {"runs": 10**9},
+        "runs: Input should be less than or equal to 1000, not 1000000000",
+    ),
+    "more jobs than can be planned": (
+        {"datasets": {"coco": {"train_shards": 10**12}}},
+        "datasets.coco.train_shards: Input should be less than or equal to 10000, not 1000000000000",
+    ),
+    "a number that Python does not print": (
+        {"seed": -(10**5000)},
+        "seed: a number of 16610 bits is too large",
+    ),
+    "the same inside": (
+        {"overrides": {"resnet": {"blocks": [1, 10**5000]}}},
+        "overrides.resnet.blocks.1: a number of 16610 bits is too large",
+    ),
+    "the same as a key": ({"datasets": {10**5000: {}}}, "datasets: a number of 16610 bits is too large"),
+    "description with a date": (
+        {"systems": {"s": {"description": {"notes": date(2021, 12, 1)}}}},
+        "systems.s.description.notes: input was not a valid JSON value, not datetime.date(2021, 12, 1)",
+    ),
+    "a typo in the only system": (
+        {"systems": {"local": None, "gpu": {"processes_per_nodes": 8}}},
+        "systems.gpu.processes_per_nodes: unknown key; did you mean processes_per_node?",
+    ),
+    "the only system is a list": (
+        {"systems": {"local": None, "gpu": [8]}},
+        "systems.gpu: Input should be a valid dictionary or instance of System, not [8]",
+    ),
+    "miniature sizes": (
+        {"datasets": {"click_logs": {"miniature": {"rows_per_day": "many"}}}},
+        "datasets.click_logs.miniature.rows_per_day: Input should be a valid integer",
+    ),
     "key number": ({7: 1}, "7: Keys should be strings, not 7"),
     "key none": ({None: 1}, "None: Keys should be strings, not None"),
     "key with a dot": ({"seed.x": 1}, "seed.x: unknown key; did you mean seed?"),
@@ -227,7 +316,7 @@ BAD = {
         "datasets.coco.archive_sources.R-50.pkl: Input should be a valid string, not 5",
     ),
     "not chosen but wrong": (
-        {"benchmarks": [], "overrides": {"resnet": {"widht": 3}}},
+        {"benchmarks": ["dlrm"], "overrides": {"resnet": {"widht": 3}}},
         "overrides.resnet.widht: unknown key; did you mean width?",
     ),
 }
@@ -306,7 +395,9 @@ def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     return [path, *(each for key, child in inner for each in paths(child, (*path, key)))]
 
 
-GOOD = yaml.safe_load((ROOT / "config.yaml").read_text()) | {
+SHIPPED = yaml.safe_load((ROOT / "config.yaml").read_text())
+GOOD = SHIPPED | {
+    "systems": {"local": None, "box": SHIPPED["systems"]["local"]},
     "runs": {"resnet": 3},
     "datasets": {
         "imagenet": {"source": "miniature", "miniature": {"train_per_class": 9}},

@@ -50,6 +50,24 @@ def test_srun_with_one_task_a_node_counts_tasks():
     assert "tasks_per_node" not in asked  # the plugin refuses 1
 
 
+def test_a_node_alone_has_what_a_run_has_of_each_node():
+    system = System(
+        nodes=4,
+        processes_per_node=8,
+        cores_per_node=64,
+        accelerators_per_node=8,
+        launcher="srun",
+        memory_mb=5,
+    )
+    assert {name: value for name, value in system.one_node().scheduling().items() if value is not None} == {
+        "threads": 64,
+        "mem_mb": 5,
+        "runtime": 60,
+        "nodes": 1,
+        "gpu": 8,
+    }
+
+
 @pytest.mark.parametrize(
     ("facts", "words"),
     [

@@ -5,7 +5,7 @@ localrules:
 
 rule archive:
     output:
-        f"{KEYS.data}/{KEYS.scale}/{{dataset}}/archives/{{archive}}.json",
+        archive("{dataset}", "{archive}"),
     log:
         "logs/archive/{dataset}/{archive}.log",
     retries: 2

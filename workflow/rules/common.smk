@@ -5,7 +5,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from octathlon import registry
+from octathlon import names, registry
 from octathlon.archives.identity import identity, recall
 from octathlon.archives.preflight import missing, remarks
 from octathlon.archives.sources import request
@@ -13,12 +13,18 @@ from octathlon.config import load
 from octathlon.digest import code_digest as code
 from octathlon.digest import data_digest
 from octathlon.errors import OctathlonError
+from octathlon.overlays import check_keys
+from octathlon.scoring.describe import check_fields
+from octathlon.scoring.plan import without_score
 
 
 def checked_config():
     """The configuration and the requests for its archives, or one message that lists everything that is wrong."""
     try:
+        check_keys(workflow.configfiles)
         checked = load(config)
+        for name, system in checked.keys.systems.items():
+            check_fields(name, system.description)
         requests = [
             archive_request(checked, *names) for names in wanted_archives(checked)
         ]
@@ -65,6 +71,12 @@ def archive_request(checked, dataset, name):
 
 CONFIG, REQUESTS = checked_config()
 KEYS = CONFIG.keys
+
+if workflow.is_main_process:
+    for sentence in without_score(
+        {name: CONFIG.runs(name) for name in CONFIG.benchmarks}
+    ):
+        logger.warning(sentence)
 
 
 def archive_folder(dataset):
@@ -219,6 +231,15 @@ def of_system(resource):
     return lambda wildcards: KEYS.systems[wildcards.system].scheduling()[resource]
 
 
+def of_node(resource):
+    """A function that gives a job on one node of a timed run's system one of its resources."""
+    return (
+        lambda wildcards: KEYS.systems[wildcards.system]
+        .one_node()
+        .scheduling()[resource]
+    )
+
+
 def system_options(wildcards):
     """What `octathlon system` is told beside its output."""
     system = KEYS.systems[wildcards.system]
@@ -227,6 +248,7 @@ def system_options(wildcards):
         "division": CONFIG.division,
         "status": KEYS.status,
         "nodes": system.nodes,
+        "accelerators": system.accelerators_per_node,
         "fields": json.dumps(system.description, sort_keys=True),
     }
     return as_options(options)
@@ -236,10 +258,20 @@ def as_options(values):
     return [text for key, value in values.items() for text in (f"--{key}", str(value))]
 
 
+def package_options(_wildcards):
+    """What `octathlon package` is told beside logs and folder. A function, as only its values may have braces in them."""
+    return run_counts() + as_options({"config": json.dumps(config, sort_keys=True)})
+
+
+def of_organisation(*parts):
+    """A path in the submitter's part of the results tree."""
+    return results(names.folder(KEYS.submitter), *parts)
+
+
 def logs():
     """The logs of all timed runs."""
     return [
-        results(KEYS.submitter, "results", system, benchmark, f"result_{n}.txt")
+        of_organisation("results", system, benchmark, f"result_{n}.txt")
         for system in KEYS.systems
         for benchmark in CONFIG.benchmarks
         for n in range(CONFIG.runs(benchmark))
@@ -248,9 +280,7 @@ def logs():
 
 def descriptions():
     """The descriptions of all systems."""
-    return [
-        results(KEYS.submitter, "systems", f"{system}.json") for system in KEYS.systems
-    ]
+    return [of_organisation("systems", f"{system}.json") for system in KEYS.systems]
 
 
 def run_counts():

@@ -25,9 +25,7 @@ rule report_page:
     params:
         code=code("octathlon.report.page"),
         data=data_digest("report/*", "rounds/*"),
-        options=as_options(
-            {"scale": KEYS.scale, "systems": results(KEYS.submitter, "systems")}
-        ),
+        options=as_options({"scale": KEYS.scale, "systems": of_organisation("systems")}),
     shell:
         "octathlon report {input.scores:q} --html {output:q} {params.options:q} &> {log:q}"
 
@@ -50,7 +48,6 @@ rule package:
     params:
         code=code("octathlon.scoring.package"),
         data=data_digest("rounds/*"),
-        options=run_counts()
-        + as_options({"config": json.dumps(config, sort_keys=True)}),
+        options=package_options,
     shell:
         "octathlon package {input.logs:q} --out {output:q} {params.options:q} &> {log:q}"

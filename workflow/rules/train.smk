@@ -3,7 +3,7 @@ rule train:
     input:
         manifest,
     output:
-        results(KEYS.submitter, "results", "{system}", "{benchmark}", "result_{n}.txt"),
+        of_organisation("results", "{system}", "{benchmark}", "result_{n}.txt"),
     log:
         "logs/train/{system}/{benchmark}/{n}.log",
     conda:
@@ -26,17 +26,20 @@ rule train:
         "{params.launch}octathlon train {wildcards.benchmark} --output {output:q} {params.options:q} &> {log:q}"
 
 
+# On a node like the runs': what the configuration leaves open is what is seen there.
 rule system:
     output:
-        results(KEYS.submitter, "systems", "{system}.json"),
+        of_organisation("systems", "{system}.json"),
     log:
         "logs/system/{system}.log",
     conda:
         "../../envs/octathlon.yaml"
-    threads: 1
+    threads: of_node("threads")
     resources:
-        mem_mb=500,
+        mem_mb=of_node("mem_mb"),
         runtime=5,
+        nodes=of_node("nodes"),
+        gpu=of_node("gpu"),
     params:
         code=code("octathlon.scoring.describe"),
         options=system_options,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from octathlon.options import MAPPING, OUTPUT_FOLDER
 from octathlon.scoring.options import ANY, RUNS, output
 
 if TYPE_CHECKING:
@@ -58,14 +58,11 @@ def _show(severity: str, groups: Sequence[Group]) -> None:
 
 @click.command()
 @click.argument("paths", type=ANY, nargs=-1, required=True)
-@click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="The package's folder."
-)
+@click.option("--out", type=OUTPUT_FOLDER, required=True, help="The package's folder.")
 @RUNS
 @click.option(
     "--config",
-    metavar="JSON",
-    callback=lambda _context, _option, text: _configuration(text),
+    type=MAPPING,
     help="The configuration that the results were made with; default: the project's config.yaml.",
 )
 def package(
@@ -82,13 +79,3 @@ def package(
     for entry in failed:
         click.echo(f"left out {entry.folder}: {entry.reason}", err=True)
     click.echo(f"{out}: {len(scored)} results packaged")
-
-
-def _configuration(text: str | None) -> dict[str, Any] | None:
-    try:
-        value = None if text is None else json.loads(text)
-    except ValueError as error:
-        raise click.BadParameter(f"not JSON: {error}") from None
-    if not isinstance(value, dict | None):
-        raise click.BadParameter("not a JSON object")
-    return value

@@ -1,8 +1,9 @@
-"""The system description of a submission: what can be detected on this machine, completed by its owner.
+"""The system description of a submission: what its owner says, completed by what this machine shows.
 
 Every published result names its system in `<org>/systems/<system>.json`: 33 fields, all strings but the
-software stack (mlperf_logging's system_desc_checker lists them). Nothing is guessed: what this module cannot
-see says N/A.
+software stack (mlperf_logging's system_desc_checker lists them). Nothing is guessed: what nobody says and this
+module cannot see is N/A. A run may use fewer accelerators than its node has, and another node than this one may
+have them: how many there are is the owner's to say.
 """
 
 from __future__ import annotations
@@ -23,37 +24,53 @@ STACK = ("torchvision", "torchaudio", "numpy", "snakemake", "mlperf-logging")
 
 
 def describe_system(
-    name: str, *, submitter: str, division: str, status: str, nodes: int, overrides: Mapping[str, Any]
+    name: str,
+    *,
+    submitter: str,
+    division: str,
+    status: str,
+    nodes: int,
+    accelerators: int | None = None,
+    overrides: Mapping[str, Any],
 ) -> dict[str, Any]:
     """This machine as the system `name`, with the fields of `overrides` laid over what was detected.
 
     Args:
         name: the folder name of the system in the submission tree.
         nodes: how many machines like this one the system has.
-        overrides: field -> value; numbers become strings, as the format wants.
+        accelerators: how many of each node a run uses; None: all that this machine has.
+        overrides: field -> value; numbers become strings, as the format wants, and None leaves a field to detection.
 
     Raises:
         OctathlonError: if `overrides` has a field that no system description has.
     """
-    fields = rule_data.load("system_description_v1.1")
-    unknown = sorted(set(overrides) - set(fields["required"]) - set(fields["optional"]))
-    if unknown:
+    check_fields(name, overrides)
+    given = {"submitter": submitter, "division": division, "status": status, "system_name": name}
+    found = given | {"number_of_nodes": str(nodes)} | host() | graphics_cards(accelerators) | software()
+    chosen = {field: _text(value) for field, value in overrides.items() if value is not None}
+    return dict.fromkeys(_fields()["required"], NOT_KNOWN) | found | chosen
+
+
+def check_fields(name: str, overrides: Mapping[str, Any]) -> None:
+    """Raise an OctathlonError if `overrides` has a field that no system description has."""
+    known = [*_fields()["required"], *_fields()["optional"]]
+    if unknown := sorted(set(overrides) - set(known)):
         raise OctathlonError(
             f"description of system {name}: {', '.join(unknown)} is no field of a system description; "
-            f"the fields are {', '.join(fields['required'] + fields['optional'])}"
+            f"the fields are {', '.join(known)}"
         )
-    given = {"submitter": submitter, "division": division, "status": status, "system_name": name}
-    found = given | {"number_of_nodes": str(nodes)} | host() | accelerators() | software()
-    chosen = {field: _text(value) for field, value in overrides.items()}
-    return dict.fromkeys(fields["required"], NOT_KNOWN) | found | chosen
+
+
+def _fields() -> dict[str, list[str]]:
+    return rule_data.load("system_description_v1.1")
 
 
 def host() -> dict[str, str]:
     """Processors, memory and storage of this machine."""
     processor = _lscpu()
-    sockets = int(processor.get("Socket(s)", "1"))
     threads = os.cpu_count() or 1
-    cores = sockets * int(processor.get("Core(s) per socket", threads))
+    sockets = _number(processor.get("Socket(s)"), 1)
+    cores = sockets * _number(processor.get("Core(s) per socket"), threads)
     sizes = {level: processor.get(f"{level} cache") for level in ("L1d", "L1i", "L2", "L3")}
     caches = ", ".join(f"{level} {size}" for level, size in sizes.items() if size)
     frequency = processor.get("CPU max MHz")
@@ -69,15 +86,18 @@ def host() -> dict[str, str]:
     }
 
 
-def accelerators() -> dict[str, str]:
-    """The NVIDIA GPUs that nvidia-smi lists; without it, none."""
-    query = "name,memory.total,clocks.max.sm"
-    cards = _output("nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader").splitlines()
-    if not cards:
+def graphics_cards(used: int | None) -> dict[str, str]:
+    """The `used` accelerators of a node (None: all), of the kind that nvidia-smi lists here, if it does."""
+    if used == 0:
         return {"accelerators_per_node": "0"}
-    model, memory, clock = (part.strip() for part in cards[0].split(","))
-    return {
-        "accelerators_per_node": str(len(cards)),
+    query = "name,memory.total,clocks.max.sm"
+    lines = _output("nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader").splitlines()
+    cards = [facts for line in lines if len(facts := [part.strip() for part in line.split(",")]) == 3]
+    count = {"accelerators_per_node": str(len(cards) if used is None else used)}
+    if not cards:
+        return count
+    model, memory, clock = cards[0]
+    return count | {
         "accelerator_model_name": model,
         "accelerator_memory_capacity": memory,
         "accelerator_frequency": clock,
@@ -109,11 +129,22 @@ def _lscpu() -> dict[str, str]:
     return {field.strip(): value.strip() for field, _, value in rows}
 
 
+def _number(text: str | None, otherwise: int) -> int:
+    """A count of lscpu's, which writes `-` for what it does not know (on some ARM machines)."""
+    return int(text) if text and text.isdecimal() else otherwise
+
+
 def _output(*command: str) -> str:
     """What a command prints; nothing where it is missing or fails."""
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=20, check=True, env=os.environ | {"LC_ALL": "C"}
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=20,
+            check=True,
+            env=os.environ | {"LC_ALL": "C"},
         )
     except (OSError, subprocess.SubprocessError):
         return ""

@@ -9,15 +9,15 @@ from typing import Any
 import click
 
 from octathlon.errors import OctathlonError
+from octathlon.options import OUTPUT_FILE
 from octathlon.scoring.olympic import EVERY
 
 ANY = click.Path(path_type=Path)
-FILE = click.Path(dir_okay=False, path_type=Path)
 
 
 def output(*names: str, **options: Any) -> Callable[..., Any]:
     """An option for a file to write, which must not have the name of a log."""
-    return click.option(*names, type=FILE, callback=_keep_logs, **options)
+    return click.option(*names, type=OUTPUT_FILE, callback=_keep_logs, **options)
 
 
 def _keep_logs(_context: click.Context, _option: click.Parameter, path: Path | None) -> Path | None:
@@ -31,7 +31,7 @@ def _counts(_context: click.Context, _option: click.Parameter, texts: Sequence[s
     counts = {}
     for text in texts:
         benchmark, _, number = text.rpartition("=")
-        if not (number.isascii() and number.isdecimal() and 0 < int(number) < 10**6):
+        if not (number.isascii() and number.isdecimal() and len(number) <= 6 and int(number)):
             raise click.BadParameter(f"{text!r} is neither a number of runs nor BENCHMARK=NUMBER")
         if benchmark:
             _known(benchmark)

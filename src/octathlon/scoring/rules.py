@@ -121,8 +121,7 @@ def round_names() -> list[str]:
 @cache
 def all_rounds() -> tuple[Round, ...]:
     """All rounds, oldest first."""
-    names = [path.stem for path in rule_data.ROUNDS.glob("v*.yaml")]
-    return tuple(sorted((load_round(name) for name in names), key=lambda each: each.since))
+    return tuple(sorted((load_round(name) for name in _files()), key=lambda each: each.since))
 
 
 @cache
@@ -132,7 +131,7 @@ def load_round(name: str) -> Round:
     Raises:
         OctathlonError: if there is no such round.
     """
-    if not (rule_data.ROUNDS / f"{name}.yaml").is_file() or not name.startswith("v"):
+    if name not in _files():
         raise OctathlonError(f"unknown round {name!r}: choose one of {', '.join(round_names())}")
     data = rule_data.load(name)
     tolerance = data.get("target_tolerance", 0.0)
@@ -147,6 +146,10 @@ def load_round(name: str) -> Round:
         tasks={task: _task(task, each, tolerance) for task, each in data["benchmarks"].items()},
         aliases=data["aliases"],
     )
+
+
+def _files() -> list[str]:
+    return [path.stem for path in rule_data.ROUNDS.glob("v*.yaml")]
 
 
 def _task(name: str, data: Mapping[str, Any], tolerance: float) -> Task:

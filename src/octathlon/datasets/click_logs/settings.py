@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from octathlon.settings import DatasetSettings
+from octathlon.settings import DatasetSettings, Pieces
 
 
 class Settings(DatasetSettings):
     """The keys of mini.yaml and full.yaml."""
 
-    days: PositiveInt = Field(description="archives day_0.gz, day_1.gz, ...; the last one is for evaluation")
-    day_jobs: PositiveInt = Field(description="jobs that share the days, for each of the two readings")
+    days: Pieces = Field(description="archives day_0.gz, day_1.gz, ...; the last one is for evaluation")
+    day_jobs: Pieces = Field(description="jobs that share the days, for each of the two readings")
     max_ind_range: PositiveInt = Field(lt=2**31, description="categories' hashes are taken modulo this")
-    buckets: PositiveInt = Field(description="training files; each must fit into memory to be shuffled")
+    buckets: Pieces = Field(description="training files; each must fit into memory to be shuffled")
     shuffle_seed: NonNegativeInt = Field(description="of the order of the training rows")

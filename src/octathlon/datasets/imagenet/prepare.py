@@ -44,17 +44,17 @@ def prepare(step: str, archives: Path, out: Path, settings: Settings) -> None:
     Raises:
         OctathlonError: naming archive and member, if one is damaged or contradicts the development kit.
     """
-    kit = read_devkit(archives / DEVKIT)
     train, val = steps(settings).values()
+    if step not in (*train, *val, "manifest"):
+        raise OctathlonError(f"imagenet has no step {step!r}; choose {train[0]} to {val[-1]}, or manifest")
+    kit = read_devkit(archives / DEVKIT)
     if step in train:
         images = _train_images(kit, archives / TRAIN, train.index(step), len(train))
         _prepare_shard(step, images, kit, out)
     elif step in val:
         _prepare_shard(step, _val_images(kit, archives / VAL, val.index(step), len(val)), kit, out)
-    elif step == "manifest":
-        _write_manifest(kit, out, train, val)
     else:
-        raise OctathlonError(f"imagenet has no step {step!r}; choose {train[0]} to {val[-1]}, or manifest")
+        _write_manifest(kit, out, train, val)
 
 
 def _prepare_shard(step: str, images: Iterator[tuple[bytes, int]], kit: Devkit, out: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -14,7 +14,7 @@ Numbers = Annotated[tuple[Annotated[int, Field(ge=0, le=99_999)], ...], Field(mi
 class Settings(DatasetSettings):
     """The keys of mini.yaml and full.yaml."""
 
-    miniature: dict[str, Any] = Field(description="see miniatures/kits19.py")
+    miniature: dict[str, Annotated[int, Field(gt=0, le=1000)]] = Field(description="cases")
     train_cases: Numbers = Field(description="numbers of the cases that are trained on")
     eval_cases: Numbers = Field(description="numbers of the cases that the quality is measured on")
     cases_per_job: PositiveInt = Field(description="cases of one preparation job and one file")

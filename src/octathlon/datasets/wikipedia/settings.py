@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveInt
 
-from octathlon.settings import DatasetSettings
+from octathlon.settings import DatasetSettings, Pieces
 
 
 class Settings(DatasetSettings):
@@ -19,14 +19,14 @@ class Settings(DatasetSettings):
         description="dump: extract the articles; text: begin with the reference's finished parts and eval.txt"
     )
     checkpoint: bool = Field(description="convert the checkpoint that training continues from")
-    extract_jobs: PositiveInt = Field(description="shares of the dump's bytes; each one job (start: dump)")
+    extract_jobs: Pieces = Field(description="shares of the dump's bytes; each one job (start: dump)")
     file_bytes: PositiveInt = Field(description="limit of an extracted file (start: dump)")
     part_bytes: PositiveInt = Field(description="limit of a part, in bytes of extracted files (start: dump)")
     eval_articles: PositiveInt = Field(
         description="articles drawn for the evaluation set, from all files (start: dump)"
     )
-    parts: PositiveInt = Field(description="parts of the text; each one job")
-    shards_per_part: PositiveInt = Field(description="files of samples from each part")
+    parts: Pieces = Field(description="parts of the text; each one job")
+    shards_per_part: Pieces = Field(description="files of samples from each part")
     max_seq_length: int = Field(ge=8, description="tokens of the longest sample, with [CLS] and [SEP]")
     max_predictions: PositiveInt = Field(description="masked tokens of a sample, at most")
     dupe_factor: PositiveInt = Field(description="passes over the text, each with its own masks")
