@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from imagenet_archives import draw, prepare_all
-from rank_training import Trained, check_close, check_equal, train_an_epoch
 from test_resnet_benchmark import benchmark
 from test_world import on_ranks
+from training_on_ranks import Trained, check_close, check_equal, train_an_epoch
 
 from octathlon.datasets.imagenet.loader import Images
 

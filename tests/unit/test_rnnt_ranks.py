@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from librispeech_archives import CHAPTER, HAND_MADE, draw, flac, prepare_all, samples, settings, write
-from rank_training import Trained, check_close, check_equal, train_an_epoch, weights_of
 from test_rnnt_benchmark import benchmark
 from test_world import on_ranks
+from training_on_ranks import Trained, check_close, check_equal, train_an_epoch, weights_of
 
 from octathlon.datasets.librispeech import features
 from octathlon.datasets.librispeech.loader import Utterances
