@@ -187,6 +187,7 @@ for command in (score, compare, check, package):
 
 def main() -> None:
     """Run the command line; a user's mistake ends in one sentence and exit code 1, not in a traceback."""
+    sys.stdout.reconfigure(errors="backslashreplace")  # a log's encoding may lack the letters of a name
     try:
         octathlon()
     except OctathlonError as error:

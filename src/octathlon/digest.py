@@ -75,7 +75,7 @@ def _tree(name: str) -> ast.Module:
     path = _path(name)
     if path is None:
         raise ModuleNotFoundError(f"no module {name} in {ROOT}", name=name)
-    return ast.parse(path.read_text())
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 @cache

@@ -72,17 +72,17 @@ def obstacle(path: Path, *, is_folder: bool = True) -> str:
         return f"a part of it has more than {LONGEST_FILE} bytes"
     above = path.absolute().parents
     there = next(each for each in ((path, *above) if is_folder else above) if os.path.lexists(each))
-    return "" if there.is_dir() else f"{there} is no folder"
+    return "" if os.path.isdir(there) else f"{there} is no folder"  # noqa: PTH112 - is_dir() raises where it may not look
 
 
 def _checked(text: str, signs: str) -> str:
     name = unicodedata.normalize("NFC", text)
     if not name[:1].isalnum():
         raise ValueError(f"{text!r} must begin with a letter or a digit")
+    if (size := len(os.fsencode(name))) > LONGEST:
+        raise ValueError(f"{text[:20]!r}... has {size} bytes; use at most {LONGEST}")
     for character in name:
         # Marks, such as vowel signs, belong to the letters of many scripts.
         if not (character.isalnum() or unicodedata.category(character).startswith("M") or character in signs):
             raise ValueError(f"{text!r} has {character!r} in it; use letters, digits and {signs.strip()}")
-    if (size := len(name.encode())) > LONGEST:
-        raise ValueError(f"{text[:20]!r}... has {size} bytes; use at most {LONGEST}")
     return name

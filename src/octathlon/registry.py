@@ -63,13 +63,15 @@ def miniature(name: str) -> ModuleType:
 @cache
 def defaults(kind: str, name: str, scale: str) -> dict[str, Any]:
     """The scale's values of a benchmark or data set (`kind` is the folder: benchmarks or datasets)."""
-    return yaml.safe_load((ROOT / kind / name / f"{scale}.yaml").read_text())
+    return yaml.safe_load((ROOT / kind / name / f"{scale}.yaml").read_text(encoding="utf-8"))
 
 
 @cache
 def sources(dataset: str) -> dict[str, Any]:
     """A data set's `sources.yaml`: licence, login, and per archive its urls, bytes and checksum."""
-    return yaml.safe_load((ROOT / "datasets" / _known(dataset, datasets()) / "sources.yaml").read_text())
+    return yaml.safe_load(
+        (ROOT / "datasets" / _known(dataset, datasets()) / "sources.yaml").read_text(encoding="utf-8")
+    )
 
 
 def _known(name: str, names: list[str]) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,3 +157,15 @@ def test_a_benchmark_is_not_trained_on_other_data(folder):
     for options in ([], ["--data", str(folder / "data")]):
         done = CliRunner().invoke(octathlon, ["train", "resnet", "--output", str(folder / "a.txt"), *options])
         assert "resnet trains on prepared data of imagenet, not on" in str(done.exception)
+
+
+def test_what_is_printed_never_stops_a_command(tmp_path):
+    """A log's encoding may lack the letters of a name."""
+    description = tmp_path / "東京/systems/box.json"
+    description.parent.mkdir(parents=True)
+    description.write_text("[]")
+    program = [sys.executable, "-m", "octathlon.cli", "check", str(description)]
+    environment = os.environ | {"PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(program, env=environment, capture_output=True, text=True, check=False)
+    assert "\\u6771\\u4eac/systems/box.json" in done.stdout
+    assert done.stderr == ""

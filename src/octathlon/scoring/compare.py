@@ -58,7 +58,7 @@ def load(path: Path) -> list[Result]:
     """
     if path.suffix == ".csv":
         try:
-            return [_from_row(row) for row in csv.DictReader(path.read_text().splitlines())]
+            return [_from_row(row) for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())]
         except (OSError, KeyError, ValueError) as error:
             raise OctathlonError(f"{path}: not a CSV of `octathlon score` ({error}); write it anew") from None
     from octathlon.scoring.entries import score_paths

@@ -75,7 +75,7 @@ def build_package(
             _add_code(
                 mine, folder / mine[0].org / "benchmarks" / benchmark / "implementations/octathlon", config
             )
-        (folder / scored[0].org / "README.md").write_text(readme.of_organisation(scored))
+        (folder / scored[0].org / "README.md").write_text(readme.of_organisation(scored), encoding="utf-8")
         _refuse_errors(folder, runs)
         write_json(folder / RECEIPT, _receipt(scored, folder))
     return scored, failed
@@ -168,8 +168,8 @@ def _add_code(entries: Sequence[Entry], folder: Path, config: Mapping[str, Any] 
     if config is not None:
         import yaml
 
-        (folder / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False))
-    (folder / "README.md").write_text(readme.of_implementation(entries))
+        (folder / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+    (folder / "README.md").write_text(readme.of_implementation(entries), encoding="utf-8")
 
 
 def _refuse_errors(folder: Path, runs: Mapping[str, int]) -> None:

@@ -17,4 +17,4 @@ ROUNDS = Path(octathlon.rounds.__path__[0])
 def load(name: str) -> dict[str, Any]:
     """The content of `rounds/<name>.yaml`."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return yaml.load((ROUNDS / f"{name}.yaml").read_text(), Loader=loader)  # noqa: S506 (both are safe loaders)
+    return yaml.load((ROUNDS / f"{name}.yaml").read_text(encoding="utf-8"), Loader=loader)  # noqa: S506 (both are safe loaders)

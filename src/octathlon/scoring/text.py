@@ -31,4 +31,4 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers
 def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with publish(path) as temporary:
-        temporary.write_text(text)
+        temporary.write_text(text, encoding="utf-8")
