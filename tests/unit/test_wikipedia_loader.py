@@ -1,7 +1,8 @@
-"""Batches: every sample once, the same for any number of ranks, and nothing padded."""
+"""Batches: every sample once, from many parts of the text, the same for any number of ranks, and nothing padded."""
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -10,16 +11,24 @@ import pytest
 import torch
 from wikipedia_archives import draw, prepare_all
 
-from octathlon.datasets.wikipedia.loader import Batch, collate, evaluation_batches, load, training_keys
+from octathlon.datasets.wikipedia.loader import (
+    Batch,
+    Batches,
+    collate,
+    evaluation_batches,
+    load,
+    training_keys,
+)
 from octathlon.datasets.wikipedia.ragged import Ragged
 from octathlon.datasets.wikipedia.samples import Samples
+from octathlon.errors import OctathlonError
 from octathlon.receipts import read_json
 
 SHARDS = {"a": 37, "b": 0, "c": 64, "d": 11}
 
 
-def keys(epoch: int = 1, size: int = 10, rank: int = 0, world: int = 1, seed: int = 5):
-    return list(training_keys(SHARDS, seed, epoch, size, rank, world))
+def keys(epoch: int = 1, size: int = 10, rank: int = 0, world: int = 1, seed: int = 5, accumulation: int = 1):
+    return list(training_keys(SHARDS, seed, epoch, size, rank, world, accumulation))
 
 
 def flat(key) -> list[tuple[str, int]]:
@@ -47,6 +56,50 @@ def test_ranks_together_see_the_batches_of_one() -> None:
     ranks = [keys(size=5, rank=rank, world=2) for rank in range(2)]
     together = [flat(first) + flat(second) for first, second in zip(*ranks, strict=True)]
     assert together == [flat(key) for key in keys()]
+
+
+def test_ranks_see_the_micro_batches_of_one() -> None:
+    alone = [flat(key) for key in keys(size=3, accumulation=6)]
+    assert len(alone) == 6 * (112 // 18)
+    for world, accumulation in ((6, 1), (2, 3), (3, 2)):
+        ranks = [keys(size=3, rank=rank, world=world, accumulation=accumulation) for rank in range(world)]
+        updates = range(0, len(ranks[0]), accumulation)
+        together = [
+            flat(key) for first in updates for rank in ranks for key in rank[first : first + accumulation]
+        ]
+        assert together == alone
+
+
+@pytest.mark.parametrize("world", [1, 8])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_every_batch_is_drawn_from_many_parts(world: int, seed: int) -> None:
+    """500 parts as at full scale, but shorter ones, so that 200 batches go through many of them."""
+    sizes = {f"train-{part:05d}-{shard}": 380 + part % 41 for part in range(500) for shard in range(8)}
+    ranks = [training_keys(sizes, seed, 1, 448 // world, rank, world) for rank in range(world)]
+    seen: list[set[str]] = [set() for _ in ranks]
+    for _ in range(200):
+        batches = [{name for name, _ in next(rank)} for rank in ranks]
+        assert len({name.split("-")[1] for names in batches for name in names}) >= 8
+        for names, before in zip(batches, seen, strict=True):
+            before |= names
+    shards = len(set().union(*seen))
+    assert shards > 200  # of 16 at a time
+    assert sum(map(len, seen)) <= shards + 16  # each is read by one rank, or two
+
+
+def test_shards_are_read_once_while_they_are_open(prepared: Path, tmp_path: Path) -> None:
+    """A shard is read as a whole and kept; with too many, the one that was used longest ago goes."""
+    names = read_json(prepared / "manifest.json")["splits"]["train"]
+    for name in names:
+        shutil.copy(prepared / name, tmp_path)
+    batches, rows = Batches(tmp_path, limit=2), np.arange(3)
+    before = batches[[(names[0], rows), (names[1], rows)]]
+    for name in names[:2]:
+        (tmp_path / name).unlink()
+    assert batches[[(names[0], rows), (names[1], rows)]].pieces.equal(before.pieces)
+    assert len(batches[[(names[1], rows), (names[2], rows)]].lengths) == 6
+    with pytest.raises(OctathlonError, match=names[0]):
+        batches[[(names[0], rows)]]
 
 
 def samples() -> Samples:

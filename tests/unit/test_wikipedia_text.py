@@ -25,21 +25,36 @@ from octathlon.errors import OctathlonError
         ("open {{ stays", "open {{ stays"),
         ("a {| class=x\n|-\n| {| inner\n|}\n|} b", "a b"),
         ("'''bold''' and ''italic'' and '''''both'''''", 'bold and "italic" and both'),
-        ("''\"quoted\"''", '"quoted"'),
+        ("''\"quoted\"''", '""quoted""'),  # the rules for quotes see &quot;
+        ("\"''a''\"", '""a""'),
         ("[[Target]]s and [[Target|label]]ing", "Targets and labeling"),
         ("[[a (b)|a|c]]", "a|c"),
+        ("[[a|b|see [[c]] d]]", "see [[c]] d"),
+        ("[[a|b]] [[ open [[c|d]] e", "b [[ open [[c|d]] e"),
         ("a [[File:X.jpg|thumb|of [[B]] and [[C|c]]]] b", "a b"),
         ("[[Category:X]][[fr:Y]][[:File:Z|z]]", ""),
         ("[[2001: A Space Odyssey]] is lost, [[wikt:word|word]] is not", " is lost, word is not"),
         ("[http://x.org the label] [https://y.org] [not a link]", "the label [not a link]"),
-        ("__NOTOC__text", "text"),
+        ('[http://x.org/?a="b" label] [http:x no link]', "label [http:x no link]"),
+        ("[http://x.org http://x.org/a.PNG]", ""),
+        ("__NOTOC__text __INIT__", "text __INIT__"),
         ("a&nbsp;&ndash; b &amp;amp;", "a\xa0– b &amp;"),
-        ("a<!-- x\n{{ y -->b", "ab"),
+        ("&#65;&#x42;&#150;", "AB\x96"),
+        ("&apos;&copy &#xD800;&#x110000;&#;", "&apos;&copy &#xD800;&#x110000;&#;"),  # none of HTML 4's
+        ("a<!-- x\ny <ref> -->b", "ab"),
+        ("a<!-- {{ -->b }} d", "a<!-- d"),  # comments go after templates
         ('a<ref name="x" />b<br/>c<ref>{{cite}} [http://x y]</ref>d', "abcd"),
         ("<center>kept</center> <small>lost</small><sup>2</sup>", "kept "),
         ("<gallery>\nFile:A\n</gallery>x", "x"),
         ("<math>a < b</math>, <math x>c</math>, <math>a < b</math>", "formula_1, formula_2, formula_1"),
-        ("<code>x = 1</code>", "codice_1"),
+        ("<math>a</math> <math>a</math> <math>b</math>", "formula_1 formula_1 formula_3"),
+        ("<code>x = 1</code> <code>x = 1</code> <code>y</code>", "codice_1 codice_1 codice_3"),
+        ("<div>a <div>b</div> c", " c"),
+        ("a {| b |} c {| d {| e |} f", "a c f"),
+        ("a {| b |} c {| d {| e |} f {| g", "a f {| g"),
+        ('<syntaxhighlight lang="c">if (a<b) {}</syntaxhighlight>', "if (a<b) {}"),
+        ("<syntaxhighlight lang=xml><ref>&amp;</ref></syntaxhighlight>", "<ref>&amp;</ref>"),
+        ("<syntaxhighlight>a</syntaxhighlight>", "<syntaxhighlight>a</syntaxhighlight>"),
         ("<< a >>", "« a »"),
         ("a,, b,. c..... d   e", "a, b. c... d e"),
     ],
@@ -50,16 +65,35 @@ def test_markup_is_removed(wikitext: str, text: str) -> None:
 
 def test_only_running_text_is_left() -> None:
     markup = (
-        "== Head ==\n* list\n# list\n: list\n; list\n| cell\n{ cell\ncell }\n(all of it)\n in front\n---\n"
+        "| cell\n{ cell\ncell }\n(all of it)\n in front\n---\n== Head ==\n* list\n# list\n: list\n; list\n"
     )
-    text = f"intro\n\n\n{markup}end"
-    assert list(text_lines(text)) == ["intro", "", "end"]
+    assert text_lines(f"intro\n\n\n{markup}\nend") == ["intro", "", "", "end"]
+
+
+@pytest.mark.parametrize(
+    ("wikitext", "lines"),
+    [
+        ("== H ==\n[[File:a.jpg|thumb|c]] First sentence.\n [[b]]", [" First sentence."]),
+        ("a\n== H ==\n (not this)\n| nor this\n this\n nor this\n", ["a", " (not this)", ""]),
+        ("* x\n This\n not this", [" This"]),
+        ("* x\n(even this)\n(not this)\nend", ["(even this)", "end"]),
+        ("a\n\n* x\n: y\n\nb", ["a", "", "", "b"]),
+        ("== H == rest of the line\n== so\n=x=", ["== so", "=x="]),
+        ("++Title++\n++Why?++", ["Title.", "Why?"]),
+    ],
+)
+def test_the_first_line_behind_a_heading_or_a_list_is_text(wikitext: str, lines: list[str]) -> None:
+    """Even if it is indented."""
+    assert text_lines(clean(wikitext)) == lines
 
 
 def test_an_article_is_written_as_wikiextractor_does() -> None:
-    assert article(7, "T", "\n\na\n\nb\n\n== See ==\n* x\n") == (
-        '<doc id="7" url="https://en.wikipedia.org/wiki?curid=7" title="T">\nT\n\na\n\nb\n\n</doc>\n'
+    """To the byte: the sizes of articles decide where files end, hence which articles are drawn."""
+    assert article(7, 'T & "U"', "\n\na\n\nb\n\n== See ==\n* x\n") == (
+        '<doc id="7" url="https://en.wikipedia.org/wiki?curid=7" title="T &amp; &quot;U&quot;">\n'
+        "T &amp; &quot;U&quot;\n\na\n\nb\n\n\n\n</doc>\n"
     )
+    assert article(7, "T", "").endswith('title="T">\nT\n\n\n</doc>\n')
 
 
 # Clean-up --------------------------------------------------------------------------------------------

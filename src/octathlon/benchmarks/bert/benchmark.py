@@ -115,11 +115,14 @@ class LanguageModelling(Benchmark[Settings]):
         }
 
     def train_batches(self, epoch: int) -> Iterable[Batch]:
-        run, manifest = self.run, self.run.manifest
+        settings, run, manifest = self.settings, self.run, self.run.manifest
         shards = {name: manifest["samples"][name] for name in manifest["splits"]["train"]}
-        keys = training_keys(shards, run.seed, epoch, self._local_batch, run.rank, run.world)
-        workers, pin_memory = self.settings.loader_workers, run.device.type == "cuda"
-        return load(run.data, keys, workers=workers, pin_memory=pin_memory)
+        accumulation = settings.gradient_accumulation_steps
+        keys = training_keys(
+            shards, run.seed, epoch, self._local_batch, run.rank, run.world, accumulation=accumulation
+        )
+        workers, pin_memory = settings.loader_workers, run.device.type == "cuda"
+        return load(run.data, keys, world=run.world, workers=workers, pin_memory=pin_memory)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """The mean over this rank's masked pieces plus the mean over its next-sentence labels."""

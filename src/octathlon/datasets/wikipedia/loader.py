@@ -1,14 +1,16 @@
 """Prepared Wikipedia -> batches without padding, for any number of workers and ranks.
 
 A batch is the samples' pieces one after the other; what a model needs to find its way in them comes along. An item of
-a data set here is a whole batch, which the sampler names by shards and rows. A shard is read as a whole and at most
-one is kept.
+a data set here is a whole batch, which the sampler names by shards and rows.
+
+Neighbouring samples come from the same text, so each batch is drawn from many shards at a time. A shard is read as a
+whole; a rank reads from its part of those that are open, and keeps no others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +21,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from octathlon.datasets.wikipedia.samples import Samples
 from octathlon.datasets.wikipedia.shards import read_shard
+
+OPEN_SHARDS = 16
+"""From how many places in the order of the shards each batch is drawn, by all ranks together. The reference reads 8
+files at a time, each a part of the text; shards of one part may meet here, so that of 16 more than 8 differ."""
 
 Key = Sequence[tuple[str, np.ndarray]]
 """What identifies a batch: shards, and the rows of each."""
@@ -73,58 +79,87 @@ def collate(samples: Samples) -> Batch:
 
 
 class Batches(Dataset[Batch]):
-    """A data set of batches."""
+    """A data set of batches that keeps the `limit` shards that it read from last."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limit: int) -> None:
         self._folder = folder
-        self._name, self._shard = "", None
+        self._limit = limit
+        self._open: dict[str, Samples] = {}
 
     def __getitem__(self, key: Key) -> Batch:
         parts = [self._read(name).take(rows) for name, rows in key]
         return collate(parts[0] if len(parts) == 1 else Samples.join(parts))
 
     def _read(self, name: str) -> Samples:
-        if name != self._name:
-            self._name, self._shard = name, read_shard(self._folder / name)
-        return self._shard
+        shard = self._open.pop(name, None)
+        if shard is None:
+            while len(self._open) >= self._limit:
+                del self._open[next(iter(self._open))]  # the one that was not used for longest
+            shard = read_shard(self._folder / name)
+        self._open[name] = shard
+        return shard
 
 
 def training_keys(
-    shards: Mapping[str, int], seed: int, epoch: int, local_batch: int, rank: int, world: int
+    shards: Mapping[str, int],
+    seed: int,
+    epoch: int,
+    local_batch: int,
+    rank: int,
+    world: int,
+    accumulation: int = 1,
 ) -> Iterator[Key]:
-    """This rank's part of each global batch of an epoch: shards in random order, and the samples of each.
+    """This rank's part of each micro-batch of an epoch.
+
+    The shards, in random order one behind the other, are cut into OPEN_SHARDS streams of equal length, and the samples
+    of a shard are in random order. The batch of an update takes the next few samples of every stream; its micro-batches
+    and ranks take neighbouring ones, so that a rank reads from few streams and stays with them.
 
     Every sample comes once, but for those that don't fill a last batch. N ranks together see the same batches as one
-    rank with N times the local batch.
+    rank with N times the local batch, and the same micro-batches as one rank with N times the accumulation.
 
     Args:
         shards: the samples of each shard, by name.
+        accumulation: micro-batches of an update.
     """
     names = list(shards)
     order = np.random.default_rng([seed, epoch]).permutation(len(names))
     bounds = np.cumsum([0, *(shards[names[number]] for number in order)])
 
-    @cache
+    @lru_cache(2 * OPEN_SHARDS)
     def rows(number: int) -> np.ndarray:
         return np.random.default_rng([seed, epoch, number]).permutation(shards[names[number]])
 
-    size = local_batch * world
-    for begin in range(0, int(bounds[-1]) - size + 1, size):
-        start, stop = begin + rank * local_batch, begin + (rank + 1) * local_batch
-        first, last = np.searchsorted(bounds, [start, stop - 1], side="right") - 1
-        key = []
-        for place in range(first, last + 1):
-            number = int(order[place])
-            part = rows(number)[max(start - bounds[place], 0) : stop - bounds[place]]
-            if len(part):
-                key.append((names[number], part))
-        yield key
+    def key(samples: np.ndarray) -> Key:
+        places = np.searchsorted(bounds, samples, side="right") - 1
+        parts = ((place, samples[places == place] - bounds[place]) for place in np.unique(places))
+        return [(names[order[place]], rows(int(order[place]))[part]) for place, part in parts]
+
+    total, size = int(bounds[-1]), local_batch * world * accumulation
+    for first in range(0, total - size + 1, size):
+        batch = _from_all_streams(first, size, total)
+        for part in range(rank * accumulation, (rank + 1) * accumulation):
+            yield key(batch[part * local_batch : (part + 1) * local_batch])
 
 
-def load(folder: Path, keys: Iterable[Key], *, workers: int, pin_memory: bool) -> DataLoader[Batch]:
-    """The batches in the order of `keys`, read ahead by `workers` processes, or here if there are none."""
+def _from_all_streams(first: int, count: int, total: int) -> np.ndarray:
+    """Which of `total` samples come as the `first` and the next ones, a sample of each stream in turn; sorted."""
+    row, stream = np.divmod(np.arange(first, first + count), OPEN_SHARDS)
+    length, longer = divmod(total, OPEN_SHARDS)  # the first streams have one more
+    return np.sort(stream * length + np.minimum(stream, longer) + row)
+
+
+def load(
+    folder: Path, keys: Iterable[Key], *, world: int = 1, workers: int, pin_memory: bool
+) -> DataLoader[Batch]:
+    """The batches in the order of `keys`, read ahead by `workers` processes, or here if there are none.
+
+    Args:
+        world: the ranks that share the open shards.
+    """
+    limit = -(-OPEN_SHARDS // world) + 2  # a rank's share may begin and end between two streams
     return DataLoader(
-        Batches(folder), batch_size=None, sampler=keys, num_workers=workers, pin_memory=pin_memory
+        Batches(folder, limit), batch_size=None, sampler=keys, num_workers=workers, pin_memory=pin_memory
     )
 
 

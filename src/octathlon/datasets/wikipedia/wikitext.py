@@ -7,168 +7,196 @@ words such as {{CURRENTDAY}}, for which reason no two extractions of one dump ar
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from html import unescape
+from html.entities import name2codepoint
+from xml.sax.saxutils import escape
 
-PARAMETER = re.compile(r"\{\{\{[^{}]*\}\}\}")
-TEMPLATE = re.compile(r"(\{\{)|\}\}")
-TABLE = re.compile(r"(\{\|)|\|\}")
-LINK = re.compile(r"(\[\[)|\]\]")
-TRAIL = re.compile(r"[^\W\d_]+")
+from octathlon.datasets.wikipedia.nesting import elements, links, templates, without
+
+TEMPLATE = re.compile(r"\{\{"), re.compile(r"\}\}")
+TABLE = re.compile(r"\{\|"), re.compile(r"\|\}")
 NAMESPACES = {"w", "wiktionary", "wikt"}
 """Prefixes of links that are kept; all others vanish with their labels."""
 
 QUOTES = [
     (re.compile(r"'''''(.*?)'''''"), r"\1"),
     (re.compile(r"'''(.*?)'''"), r"\1"),
-    (re.compile(r"''\"([^\"]*?)\"''"), r'"\1"'),
     (re.compile(r"''(.*?)''"), r'"\1"'),
     (re.compile(r'""([^"]*?)""'), r'"\1"'),
+    (re.compile(r"'''"), ""),
+    (re.compile(r"''"), '"'),
 ]
 PROTOCOLS = (
-    "bitcoin|ftp|ftps|geo|git|gopher|https?|ircs?|magnet|mailto|mms|news|nntp|redis|sftp|sip|sips|sms|ssh|svn|tel"
-    "|telnet|urn|worldwind|xmpp"
+    "(?:bitcoin|geo|magnet|mailto|news|sips?|sms|tel|urn|xmpp):"
+    "|(?:(?:ftps?|git|gopher|https?|ircs?|mms|nntp|redis|sftp|ssh|svn|telnet|worldwind):)?//"
 )
+_LABEL = r"[^\[\]\x00-\x08\x0a-\x1f]"
 EXTERNAL_LINK = re.compile(
-    rf"\[(?:(?:{PROTOCOLS}):|//)[^\[\]<>\"\s]+\s*([^\]\x00-\x08\x0a-\x1f]*?)\]", re.IGNORECASE
+    rf"\[(?:{PROTOCOLS})[^\[\]<>\"\x00-\x20\x7f\s]+\s*((?:{_LABEL}|\[\[{_LABEL}+\]\])*?)\]", re.IGNORECASE
 )
-SWITCH = re.compile(r"__[A-Z]+__")
+IMAGE = re.compile(
+    r"https?://[^\[\]<>\"\x00-\x20\x7f\s]+/[\w.,~%\-+&;#*?!=()@\x80-\xff]+\.(?:gif|png|jpe?g)", re.I | re.A
+)
+"""A label of an external link that is replaced by a picture, hence by nothing."""
+SWITCH = re.compile(
+    "__(?:(?:FORCE|NO)?TOC|(?:NO)?NEWSECTIONLINK|NOGALLERY|HIDDENCAT|NOCONTENTCONVERT|NOCC|NOTITLECONVERT|NOTC"
+    "|START|END|(?:NO)?INDEX|STATICREDIRECT|DISAMBIG)__"
+)
+PROGRAM = re.compile("&lt;syntaxhighlight .*?&gt;(.*?)&lt;/syntaxhighlight&gt;", re.DOTALL)
+REFERENCE = re.compile(r"&(#?)(\w+);")
 
+PREFIX = re.compile(r":?([^:]+):")
+
+_HTML = re.IGNORECASE | re.DOTALL
 COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-SELF_CLOSING = re.compile(r"<\s*(?:br|hr|nobr|ref|references|nowiki)\b[^>]*/\s*>", re.IGNORECASE | re.DOTALL)
-_TAGS = (
-    "abbr|b|big|blockquote|center|cite|em|font|h[1-4]|hiero|i|kbd|p|plaintext|s|span|strike|strong|tt|u|var|a"
+TAG_NAME = re.compile(r"<\s*/?\s*(\w+)")
+_SELF_CLOSING = "br hr nobr ref references nowiki"
+_UNWRAPPED = (
+    "abbr b big blockquote center cite em font h1 h2 h3 h4 hiero i kbd p plaintext s span strike strong tt u var"
+    " a"
 )
-UNWRAPPED = re.compile(rf"<(?:{_TAGS})\b.*?>|</\s*(?:{_TAGS})>", re.IGNORECASE | re.DOTALL)
-"""Tags that go while their content stays."""
-DISCARDED = [
-    *(
-        "gallery",
-        "timeline",
-        "noinclude",
-        "pre",
-        "table",
-        "tr",
-        "td",
-        "th",
-        "caption",
-        "div",
-        "form",
-        "input",
-        "select",
-    ),
-    *(
-        "option",
-        "textarea",
-        "ul",
-        "li",
-        "ol",
-        "dl",
-        "dt",
-        "dd",
-        "menu",
-        "dir",
-        "ref",
-        "references",
-        "img",
-        "imagemap",
-    ),
-    *("source", "small", "sub", "sup", "indicator"),
-]
-TAG_NAME = re.compile(r"<\s*(\w+)")
+TAGS = {
+    **{tag: [re.compile(rf"<\s*{tag}\b[^>]*/\s*>", _HTML)] for tag in _SELF_CLOSING.split()},
+    **{
+        tag: [re.compile(rf"<{tag}\b.*?>", _HTML), re.compile(rf"</\s*{tag}>", _HTML)]
+        for tag in _UNWRAPPED.split()
+    },
+}
+"""What goes while the content of the element stays."""
+_DISCARDED = (
+    "gallery timeline noinclude pre table tr td th caption div form input select option textarea ul li ol dl dt dd menu"
+    " dir ref references img imagemap source small sub sup indicator"
+)
 ELEMENTS = {
-    tag: re.compile(rf"(<\s*{tag}\b[^>/]*>)|<\s*/\s*{tag}\s*>", re.IGNORECASE | re.DOTALL)
-    for tag in DISCARDED
+    tag: (re.compile(rf"<\s*{tag}\b[^>/]*>", _HTML), re.compile(rf"<\s*/\s*{tag}>", _HTML))
+    for tag in _DISCARDED.split()
 }
 PLACEHOLDERS = {
-    name: re.compile(rf"<\s*{tag}\b[^>]*>.*?<\s*/\s*{tag}\s*>", re.IGNORECASE | re.DOTALL)
+    name: re.compile(rf"<\s*{tag}(?:\s*| [^>]+?)>.*?<\s*/\s*{tag}\s*>", _HTML)
     for tag, name in (("math", "formula"), ("code", "codice"))
 }
 SPACES, DOTS = re.compile(r" {2,}"), re.compile(r"\.{4,}")
 PUNCTUATION_LINE = re.compile(r"\n\W+?\n")
-HEADING = re.compile(r"(={2,6})(.*?)\1\s*$")
 
 
 def article(number: int, title: str, wikitext: str) -> str:
     """An article as WikiExtractor writes it: a `<doc>` line, the title, its text, `</doc>`."""
-    lines = "\n".join(text_lines(clean(wikitext))).strip("\n")
+    title = _escaped(title)
+    lines = "".join(f"{line}\n" for line in text_lines(clean(wikitext)))
     url = f"https://en.wikipedia.org/wiki?curid={number}"
-    return f'<doc id="{number}" url="{url}" title="{title}">\n{title}\n\n{lines}\n\n</doc>\n'
+    return f'<doc id="{number}" url="{url}" title="{title}">\n{title}\n\n{lines}\n</doc>\n'
 
 
-def clean(text: str) -> str:
+def clean(wikitext: str) -> str:
     """The text without markup, but with its headings, lists and empty lines."""
-    text = _replace_balanced(PARAMETER.sub("", COMMENT.sub("", text)), TEMPLATE)
-    text = _replace_balanced(text, TABLE)
+    text = _escaped(wikitext)
+    text = without(text, templates(text))
+    for brackets in TEMPLATE, TABLE:
+        text = without(text, elements(text, *brackets))
     for pattern, replacement in QUOTES:
         text = pattern.sub(replacement, text)
-    text = text.replace("'''", "").replace("''", '"')
-    text = _replace_balanced(text, LINK, _link_text)
-    text = EXTERNAL_LINK.sub(r"\1", text)
+    text = _without_links(text)
+    text = EXTERNAL_LINK.sub(lambda link: "" if IMAGE.fullmatch(link[1]) else link[1], text)
     text = SWITCH.sub("", text)
-    text = _without_elements(text) if "<" in text else text
-    return _tidy(unescape(text))
+    pieces = PROGRAM.split(text)
+    pieces[::2] = map(_unescaped, pieces[::2])  # not the programs, lest their < begin a tag
+    text = _unescaped(_without_tags("".join(pieces)))
+    for name, pattern in PLACEHOLDERS.items():
+        for number, element in enumerate(pattern.findall(text), start=1):
+            text = text.replace(element, f"{name}_{number}")  # what comes again is counted, but gone by then
+    return _tidy(text)
 
 
-def text_lines(text: str) -> Iterator[str]:
-    """The lines of running text. A heading, a list, what looks like the rest of a table: none of these."""
-    before = ""
+def text_lines(text: str) -> list[str]:
+    """The lines of running text, with at most one empty line in a row but where a list ends.
+
+    A heading, a list, what looks like the rest of a table: none of these. Of an indented line only the first behind a
+    heading or a list is running text.
+    """
+    kept: list[str] = []
+    in_list = headed = False
     for line in text.split("\n"):
-        if line and _is_text(line) or before and not line:
-            before = line
-            yield line
+        if not line:
+            if in_list or (kept and kept[-1]):
+                kept.append("")
+            in_list = False
+        elif line.startswith("==") and "==" in line[2:]:
+            in_list, headed = False, True
+        elif line.startswith("++"):  # a title, ++so++
+            if title := line[2:-2]:
+                kept.append(title if title[-1] in "!?" else f"{title}.")
+        elif line[0] in "*#;":
+            in_list = True
+        elif line[0] == ":":
+            continue
+        elif in_list:
+            kept.append(line)
+            in_list = False
+        elif not _is_rest(line) and (headed or line[0] != " "):
+            kept.append(line)
+            headed = False
+    return kept
 
 
-def _is_text(line: str) -> bool:
-    if line[0] in "*#;: {|" or line[-1] == "}":
-        return False
-    if line[0] == "(" and line[-1] == ")":
-        return False
-    return bool(line.strip(".-")) and not HEADING.match(line)
+def _is_rest(line: str) -> bool:
+    """Whether it looks like what is left of a table, or of text whose templates and links vanished."""
+    return line[0] in "{|" or line[-1] == "}" or line[0] + line[-1] == "()" or not line.strip(".-")
 
 
-def _replace_balanced(
-    text: str, brackets: re.Pattern[str], replace: Callable[[str], str] = lambda inner: ""
-) -> str:
-    """Replace each outermost balanced pair; group 1 of `brackets` is the opening one. Unbalanced ones stay."""
-    opened: list[re.Match[str]] = []
-    spans: list[tuple[int, int, str]] = []
-    for bracket in brackets.finditer(text):
-        if bracket[1]:
-            opened.append(bracket)
-        elif opened:
-            begin = opened.pop()
-            while spans and spans[-1][0] > begin.start():
-                spans.pop()  # lies inside of this one
-            spans.append((begin.start(), bracket.end(), text[begin.end() : bracket.start()]))
-    if not spans:
-        return text
+def _escaped(text: str) -> str:
+    """As it stands in a dump, which is what WikiExtractor's first rules see."""
+    return escape(text, {'"': "&quot;"})
+
+
+def _unescaped(text: str) -> str:
+    """Without the character references of HTML 4."""
+    return REFERENCE.sub(_character, text)
+
+
+def _character(reference: re.Match[str]) -> str:
+    numeric, name = reference.groups()
+    try:
+        if not numeric:
+            return chr(name2codepoint[name])
+        character = chr(int(name[1:], 16) if name[0] == "x" else int(name))
+        character.encode()  # refuses one half of a surrogate pair
+    except (KeyError, ValueError, OverflowError):
+        return reference[0]
+    return character
+
+
+def _without_links(text: str) -> str:
     pieces, position = [], 0
-    for start, end, inner in spans:
-        pieces += text[position:start], replace(inner)
-        position = end
+    for start, stop in links(text):
+        pieces += text[position:start], _link_text(text[start + 2 : stop - 2])
+        position = stop
     return "".join(pieces) + text[position:]
 
 
 def _link_text(inner: str) -> str:
     """What is left of [[inner]]: its label; nothing of a file, a category, another language."""
-    title, bar, label = inner.partition("|")
-    title = title.rstrip()
-    namespace, colon, _ = title.removeprefix(":").partition(":")
-    if colon and namespace not in NAMESPACES:
+    bar = inner.find("|")
+    prefix = PREFIX.match(inner if bar < 0 else inner[:bar])
+    if prefix and prefix[1] not in NAMESPACES:
         return ""
-    return label.strip() if bar else title
+    if bar < 0:
+        return inner
+    position = bar + 1
+    for start, stop in links(inner):  # the label begins behind the last bar before a link in it
+        bar = max(bar, inner.rfind("|", position, start))
+        position = stop
+    return inner[bar + 1 :].strip()
 
 
-def _without_elements(text: str) -> str:
-    text = UNWRAPPED.sub("", SELF_CLOSING.sub("", text))
+def _without_tags(text: str) -> str:
+    spans = [match.span() for match in COMMENT.finditer(text)]
     used = {name.lower() for name in TAG_NAME.findall(text)}
-    for tag in DISCARDED:
+    for tag, patterns in TAGS.items():
         if tag in used:
-            text = _replace_balanced(text, ELEMENTS[tag])
-    for name, pattern in PLACEHOLDERS.items():
-        for number, element in enumerate(dict.fromkeys(pattern.findall(text)), start=1):
-            text = text.replace(element, f"{name}_{number}")
+            spans += (match.span() for pattern in patterns for match in pattern.finditer(text))
+    text = without(text, spans)
+    for tag, (opening, closing) in ELEMENTS.items():
+        if tag in used:
+            text = without(text, elements(text, opening, closing))
     return text
 
 
