@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from octathlon.benchmarks.minigo.rules import (
     is_eye,
 )
 
+POSITIONS = Path(__file__).resolve().parents[3] / "shared" / "go" / "positions.jsonl"
 GNUGO = shutil.which("gnugo", path=f"{os.environ['PATH']}{os.pathsep}/usr/games")
 
 
@@ -143,6 +146,39 @@ def test_one_eye_is_not_alive_and_two_are():
     assert (one != BLACK).all()
     two = settled(board("X.X.X", "XXXXX", "OOOOO", "O.O.O", "OOOOO"))
     assert two[0] and two[1].tolist() == [1] * 10 + [-1] * 15
+
+
+def test_a_region_is_alive_with_one_inner_point_and_not_with_two():
+    """A plus of five points, of which the middle is no liberty; then wider, with one such point and with two."""
+    plus = ("X.X.XXX", "XXXXXXX", "XXXOXXX", "XX...XX", "XXX.XXX", "XXXXXXX", "XXXXXXX")
+    assert settled(board(*plus))[0] and counted(board(*plus)) == 49
+    wide = ("X.X.XXX", "XXXXXXX", "XX..XXX", "X..O.XX", "XX..XXX", "XXX.XXX", "XXXXXXX")
+    alive, owned = settled(board(*wide))
+    assert alive and owned[3 * 7 + 3] == BLACK
+    wider = ("X.X.XXX", "XXXXXXX", "XX..XXX", "X....XX", "XX..XXX", "XXOXXXX", "XXXXXXX")
+    alive, owned = settled(board(*wider))
+    assert not alive and owned[5 * 7 + 2] == 0 and counted(board(*wider)) == 49 - 9 - 1
+
+
+def test_a_chain_that_is_given_up_takes_along_only_regions_of_its_liberties():
+    """Black's stone in the upper row has one liberty, at its right; beside the other region it has only white stones."""
+    drawn = board("XXOX.", "XX.OX", "XXXXX", "XXXXX", ".OXXX")
+    alive, owned = settled(drawn)
+    assert not alive
+    assert owned.reshape(5, 5)[4, :2].tolist() == [BLACK] * 2  # alive, by this region and the one above
+    assert owned.reshape(5, 5)[0, 2:].tolist() == [0] * 3
+    assert counted(drawn) == 22 - 2
+
+
+@pytest.mark.skipif(not POSITIONS.exists(), reason=f"{POSITIONS} is not there")
+def test_scores_and_settled_boards_are_those_of_the_reference():
+    wrong = []
+    for line in POSITIONS.read_text().splitlines():
+        expected = json.loads(line)
+        drawn = board(*expected["board"])
+        if (counted(drawn) - 7.5, settled(drawn)[0]) != (expected["score"], expected["all_alive"]):
+            wrong.append(expected)
+    assert not wrong
 
 
 def test_neutral_points_belong_to_nobody():
