@@ -1,8 +1,8 @@
 """Whose the points of a board are, by area scoring. Kernels.
 
 Before counting, regions that are alive even if their owner always passes are filled with the owner's colour; other
-stones count as alive. The chains around them are found by Benson's algorithm (1976), but what is done with regions is the
-reference's own (minigo, cc/position.cc): see `pass_alive`.
+stones count as alive. The chains around them are found by Benson's algorithm (1976), but what is done with regions is
+the reference's own (minigo, cc/position.cc): see `pass_alive`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from octathlon.benchmarks.minigo.rules import BLACK, BORDER, EMPTY, WHITE, find_
 def pass_alive(board, go, chains, colour, owned):
     """Set `owned` (int8 of shape (points,)) to `colour` in the regions and at the chains of `colour` that are alive.
 
-    A region is what is connected without stones of `colour`. It is vital to a chain if all its empty points are liberties
-    of that chain. Chains with fewer than two vital regions are given up, and with each the regions in which it has a
-    liberty, until no more are. A region is alive if no chain around it is given up and at most one of its empty points is
-    beside none of them; it need not be vital to one. `chains` must be the board's.
+    A region is what is connected without stones of `colour`. It is vital to a chain if all its empty points are
+    liberties of that chain. Chains with fewer than two vital regions are given up, and with each the regions in which
+    it has a liberty, until no more are. A region is alive if no chain around it is given up and at most one of its
+    empty points is beside none of them; it need not be vital to one. `chains` must be the board's.
     """
     points = len(board) - 1
     if not (board == colour).any():
@@ -106,10 +106,10 @@ def all_pass_alive(board, go, chains, owned):
     owned[:] = EMPTY
     for colour in (BLACK, WHITE):
         pass_alive(board, go, chains, colour, owned)
+    open_points = 0
     for point in range(len(owned)):
-        if owned[point] == EMPTY and board[point] == EMPTY:
-            return False
-    return True
+        open_points += owned[point] == EMPTY and board[point] == EMPTY
+    return open_points == 0
 
 
 @kernel
