@@ -169,12 +169,12 @@ class Opponent:
 
     def begin(self, number: int) -> None:
         self.search.reset(0, number << 40)
-        turns.sit_down(self.table, 0, -np.inf)
+        self.table.streaks[0] = turns.PASSES  # settled areas are left alone, as in evaluations
 
     def choose(self) -> int:
         search, playing, ready = self.search, np.ones(1, np.bool_), np.zeros(1, np.bool_)
-        self.table.goals[0] = search.trees.visits[0, 0] + self.settings.eval_readouts
-        while not turns.find_ready(search.trees, self.table, playing, ready):
+        search.trees.goals[0] = search.trees.visits[0, 0] + self.settings.eval_readouts
+        while not turns.find_ready(search.trees, playing, ready):
             search.grow(playing)
         return turns.take_turn(search.trees, search.go, search.chains, self.table, 0, 0, 0.0, False)
 

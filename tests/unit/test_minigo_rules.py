@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +25,7 @@ from octathlon.benchmarks.minigo.rules import (
     is_eye,
 )
 
+POSITIONS = Path(__file__).resolve().parents[3] / "shared" / "go" / "positions.jsonl"
 GNUGO = shutil.which("gnugo", path=f"{os.environ['PATH']}{os.pathsep}/usr/games")
 
 
@@ -145,6 +148,39 @@ def test_one_eye_is_not_alive_and_two_are():
     assert two[0] and two[1].tolist() == [1] * 10 + [-1] * 15
 
 
+def test_a_region_is_alive_with_one_inner_point_and_not_with_two():
+    """A plus of five points, of which the middle is no liberty; then wider, with one such point and with two."""
+    plus = ("X.X.XXX", "XXXXXXX", "XXXOXXX", "XX...XX", "XXX.XXX", "XXXXXXX", "XXXXXXX")
+    assert settled(board(*plus))[0] and counted(board(*plus)) == 49
+    wide = ("X.X.XXX", "XXXXXXX", "XX..XXX", "X..O.XX", "XX..XXX", "XXX.XXX", "XXXXXXX")
+    alive, owned = settled(board(*wide))
+    assert alive and owned[3 * 7 + 3] == BLACK
+    wider = ("X.X.XXX", "XXXXXXX", "XX..XXX", "X....XX", "XX..XXX", "XXOXXXX", "XXXXXXX")
+    alive, owned = settled(board(*wider))
+    assert not alive and owned[5 * 7 + 2] == 0 and counted(board(*wider)) == 49 - 9 - 1
+
+
+def test_a_chain_that_is_given_up_takes_along_only_regions_of_its_liberties():
+    """Black's stone in the upper row has one liberty, at its right; the other region has none."""
+    drawn = board("XXOX.", "XX.OX", "XXXXX", "XXXXX", ".OXXX")
+    alive, owned = settled(drawn)
+    assert not alive
+    assert owned.reshape(5, 5)[4, :2].tolist() == [BLACK] * 2  # alive, by this region and the one above
+    assert owned.reshape(5, 5)[0, 2:].tolist() == [0] * 3
+    assert counted(drawn) == 22 - 2
+
+
+@pytest.mark.skipif(not POSITIONS.exists(), reason=f"{POSITIONS} is not there")
+def test_scores_and_settled_boards_are_those_of_the_reference():
+    wrong = []
+    for line in POSITIONS.read_text().splitlines():
+        expected = json.loads(line)
+        drawn = board(*expected["board"])
+        if (counted(drawn) - 7.5, settled(drawn)[0]) != (expected["score"], expected["all_alive"]):
+            wrong.append(expected)
+    assert not wrong
+
+
 def test_neutral_points_belong_to_nobody():
     assert counted(board("XX.OO", "XX.OO", "XX.OO", "XX.OO", "XX.OO")) == 0
     assert counted(board("XXX.O", "XXX.O", "XXX.O", "XXX.O", "XXX.O")) == 10
@@ -241,24 +277,53 @@ def test_colours_swapped_the_area_is_the_negative(size, seed):
         assert abs(counted(game.board)) <= size * size
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.integers(0, 2**32))
-def test_what_is_unconditionally_alive_survives_an_opponent_who_moves_alone(seed):
-    """Benson's claim: Black passes for ever, and White cannot capture."""
-    rng = np.random.default_rng(seed)
-    *_, (game, _) = random_game(5, rng, 40, keep_eyes=True)
-    owned = settled(game.board)[1]
-    for colour in (BLACK, WHITE):
-        attack = Game(5)
-        attack.board[:] = game.board
-        safe = np.flatnonzero((owned == colour) & (game.board[:-1] == colour))
-        for _ in range(60):
-            attack.to_move = -colour
-            points = np.flatnonzero(attack.legal()[:-1])
-            if not len(points):
-                break
-            attack.play(int(rng.choice(points)))
-            assert (attack.board[safe] == colour).all()
+def joined(points: set, go) -> list[set]:
+    """The connected parts of a set of points."""
+    parts, left = [], set(points)
+    while left:
+        part = waiting = {left.pop()}
+        while waiting:
+            waiting = {near for point in waiting for near in go.neighbours[point].tolist()} & left
+            left -= waiting
+            part = part | waiting
+        parts.append(part)
+    return parts
+
+
+def plain_alive(drawn: list[int], go, colour: int) -> set:
+    """The points of alive regions, by the letter of the definition and slowly."""
+    around = [set(near) - {len(drawn)} for near in go.neighbours.tolist()]
+    empty = {point for point, stone in enumerate(drawn) if stone == 0}
+    chains = joined({point for point, stone in enumerate(drawn) if stone == colour}, go)
+    liberties = [set().union(*(around[stone] for stone in chain)) & empty for chain in chains]
+    regions = joined({point for point, stone in enumerate(drawn) if stone != colour}, go)
+    left, kept = set(range(len(chains))), list(regions)
+    while dead := {chain for chain in left if sum(part & empty <= liberties[chain] for part in kept) < 2}:
+        left -= dead
+        kept = [part for part in kept if not any(part & liberties[chain] for chain in dead)]
+    found = set()
+    for part in regions:
+        beside = {
+            chain for chain, stones in enumerate(chains) if any(around[point] & stones for point in part)
+        }
+        inner = (part & empty) - set().union(*liberties)
+        if beside and beside <= left and len(inner) <= 1:
+            found |= part
+    return found
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(3, 7), st.integers(0, 2**32))
+def test_what_is_alive_is_so_by_a_plain_implementation(size, seed):
+    go = geometry(size)
+    *_, (game, _) = random_game(size, np.random.default_rng(seed), 3 * size * size, keep_eyes=True)
+    drawn = game.board[:-1].tolist()
+    black, white = (plain_alive(drawn, go, colour) for colour in (BLACK, WHITE))
+    alive, owned = settled(game.board)
+    for point, stone in enumerate(drawn):
+        whose = WHITE if point in white else BLACK if point in black else 0
+        assert owned[point] == whose or (whose == 0 and owned[point] == stone)
+    assert alive == all(stone or point in black | white for point, stone in enumerate(drawn))
 
 
 # GNU Go ----------------------------------------------------------------------------------------------------

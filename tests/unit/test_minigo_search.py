@@ -10,7 +10,9 @@ import pytest
 
 from octathlon import config
 from octathlon.benchmarks.minigo import compiled, puct, tree, turns
+from octathlon.benchmarks.minigo.area import all_pass_alive
 from octathlon.benchmarks.minigo.features import find_legal, write_planes
+from octathlon.benchmarks.minigo.game import Game
 from octathlon.benchmarks.minigo.match import play_match
 from octathlon.benchmarks.minigo.rules import BLACK, WHITE, empty_chains, geometry
 from octathlon.benchmarks.minigo.search import Search
@@ -80,6 +82,20 @@ def test_virtual_losses_leave_nothing_behind_and_overshoot_by_less_than_their_nu
     count = search.trees.counts[0]
     assert (search.trees.totals[0, :count] == 0).all() and (search.trees.losses[0, :count] == 0).all()
     assert search.trees.visits[0, 0] == 41  # the root alone, then ten times four
+
+
+@pytest.mark.parametrize(("moves", "pass_logit"), [([12], 10.0), ([12, POINTS], 0.0)])
+def test_ends_of_the_game_bring_a_search_to_its_goal_and_not_beyond(moves, pass_logit):
+    search = Search(settings(readouts=260, virtual_losses=4), 1, constant(pass_logit=pass_logit))
+    search.reset(0, 7)
+    for move in moves:
+        tree.advance(search.trees, search.go, search.chains, 0, move, 75, False)
+    search.trees.goals[0] = 260
+    while search.trees.visits[0, 0] < 260:
+        search.grow(np.array([True]))
+    assert search.trees.visits[0, 0] == 260
+    search.grow(np.array([True]))
+    assert search.trees.visits[0, 0] == 260 and not search.trees.losses[0].any()
 
 
 def test_leaves_of_one_batch_differ():
@@ -210,21 +226,97 @@ def test_a_player_who_is_lost_resigns():
         assert (move == turns.RESIGN) == (winner == WHITE)
 
 
-def test_after_four_passes_settled_points_are_left_alone():
-    search = Search(settings(readouts=60), 1, constant())
+TWO_EYES = (1, 3, 5, 6, 7, 8, 9)
+"""Black's stones: the first row's other points are eyes."""
+
+
+def before_two_eyes(evaluate, **over) -> tuple[Search, turns.Table]:
+    """Black to move after a search, with two eyes, after White has passed seven times."""
+    search = Search(settings(readouts=60, **over), 1, evaluate)
     table = turns.lay(1, 5, 75, 75)
     search.reset(0, 1)
-    for point in (1, 3, 5, 6, 7, 8, 9):  # two eyes for Black; White passes
+    for point in TWO_EYES:
         for move in (point, POINTS):
             turns.play(search.trees, search.go, search.chains, table, 0, move, 75, False)
     assert table.streaks[0].tolist() == [7, 0]
     while search.trees.visits[0, 0] < 60:
         search.grow(np.array([True]))
+    return search, table
+
+
+def fond_of_eyes(logit: float):
+    """A network that likes empty points with stones on all sides, whichever way the board is turned, and no pass."""
+
+    def evaluate(planes):
+        stones = np.pad(planes[:, 0] | planes[:, 1], ((0, 0), (1, 1), (1, 1)), constant_values=1)
+        eyes = stones[:, :-2, 1:-1] & stones[:, 2:, 1:-1] & stones[:, 1:-1, :-2] & stones[:, 1:-1, 2:]
+        eyes &= 1 - stones[:, 1:-1, 1:-1]
+        logits = np.full((len(planes), POINTS + 1), -9, np.float32)
+        logits[:, :-1] = logit * eyes.reshape(len(planes), POINTS)
+        return logits, np.zeros(len(planes), np.float32)
+
+    return evaluate
+
+
+def test_after_four_passes_settled_points_are_left_alone():
+    search, table = before_two_eyes(constant())
     counts = np.array(visits(search), np.int64)
     turns.leave_settled(search.trees, search.go, search.chains, 0, counts)
     assert counts[[0, 2, 4]].tolist() == [-1] * 3 and (counts[10:25] >= 0).all()
     move = turns.take_turn(search.trees, search.go, search.chains, table, 0, 0, 0.0, False)
     assert move >= 10
+
+
+@pytest.mark.parametrize("draw_moves", [0, 75])
+def test_if_all_visits_are_in_settled_points_the_pass_gets_one(draw_moves):
+    """Drawn moves are not restricted; others go where nothing was tried."""
+    search, table = before_two_eyes(fond_of_eyes(40.0))
+    tried = np.array(visits(search))
+    assert tried[[0, 2, 4]].sum() == 59
+    table.full[0] = True
+    move = turns.take_turn(search.trees, search.go, search.chains, table, 0, draw_moves, 0.3, False)
+    assert table.policies[0, 0].tolist() == [0.0] * POINTS + [1.0]
+    assert move in (0, 2, 4) if draw_moves else move >= 10
+
+
+def test_pruning_of_restricted_choices_goes_by_the_best_of_all():
+    search, table = before_two_eyes(fond_of_eyes(1.5), virtual_losses=1)
+    trees, before = search.trees, np.array(visits(search))
+    best = turns.most_visited(trees, 0, before)
+    assert best in (0, 2, 4) and before[10:25].sum() > 3
+    trees.priors[0, 0, 10:20] /= 4  # as if noise had made the search try these points
+    root, score = trees.visits[0, 0], turns.action_score(trees, 0, best)
+    expected = np.zeros(POINTS + 1)
+    for action in np.flatnonzero(before > 0):
+        gap = trees.totals[0, trees.children[0, 0, action]] / (1 + before[action]) - score
+        explained = -puct.exploration(root) * trees.priors[0, 0, action] * math.sqrt(root) / gap
+        if action >= 10:
+            expected[action] = max(min(int(explained), before[action]), 0)
+    assert 0 < expected.sum() < before[10:].sum()
+    table.full[0] = True
+    turns.take_turn(trees, search.go, search.chains, table, 0, 0, 0.0, False)
+    assert np.allclose(table.policies[0, 0], expected / expected.sum())
+
+
+def test_a_drawn_move_goes_on_with_the_visits_that_pruning_left():
+    search = searched(200, hashed)
+    table = turns.lay(1, 5, 75, 75)
+    table.full[0] = True
+    before = np.array(visits(search), np.int64)
+    best, pruned = turns.most_visited(search.trees, 0, before), before.copy()
+    turns.prune(search.trees, 0, pruned, best)
+    share = before[:POINTS] ** 0.98
+    wanted = int(np.argmax((before - pruned)[:POINTS]))
+    assert pruned[wanted] < before[wanted] and wanted != best
+    fraction = (share[:wanted].sum() + share[wanted] / 2) / share.sum()
+    total = search.trees.totals[0, search.trees.children[0, 0, wanted]]
+    move = turns.take_turn(search.trees, search.go, search.chains, table, 0, 75, fraction, False)
+    assert move == wanted
+    turns.play(search.trees, search.go, search.chains, table, 0, move, 75, True)
+    assert (search.trees.visits[0, 0], search.trees.totals[0, 0]) == (pruned[wanted], total)
+    readouts = np.array([5, 9], np.int32)
+    turns.begin_search(search.trees, table, 0, readouts, False, np.zeros(POINTS + 1, np.float32))
+    assert search.trees.goals[0] == pruned[wanted] + 5
 
 
 def test_tree_is_kept_below_the_move():
@@ -318,6 +410,20 @@ def test_games_of_a_match_differ_and_repeat_themselves():
         *play_match(few, hashed, constant(), range(2, 6), 4),
     ]
     assert shares == first  # the same games, whoever plays them
+
+
+def test_no_player_of_a_match_enters_settled_areas():
+    games = play_match(settings(eval_readouts=8, target_readouts=8), hashed, hashed, range(20), 3)
+    chains, owned, left = empty_chains(5), np.zeros(POINTS, np.int8), 0
+    for played in games:
+        game = Game(5)
+        for move in played.moves:
+            all_pass_alive(game.board, geometry(5), chains, owned)
+            open_points = np.flatnonzero(game.legal()[:-1] & (owned == 0))
+            left += game.legal()[:-1].sum() - len(open_points)
+            assert move == POINTS or move in open_points
+            game.play(move)
+    assert left > 20  # legal moves that were not made
 
 
 def stones(planes):

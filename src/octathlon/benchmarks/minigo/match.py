@@ -32,19 +32,20 @@ def play_match(
 ) -> list[Played]:
     """Play the games of these numbers, all at once; colours alternate.
 
-    Without noise, draws and resignation: what differs from game to game is how positions are turned before a network
-    sees them (reference: minigo, cc/eval.cc).
+    Without noise, draws and resignation, and without stones in settled areas from the first move on. What differs from
+    game to game is how positions are turned before a network sees them (reference: minigo, cc/eval.cc).
     """
     playing = np.ones(len(numbers), np.bool_)
     table = turns.lay(len(numbers), settings.board_size, settings.max_moves, 0)
+    table.streaks[:] = turns.PASSES
     players = [Search(settings, len(numbers), evaluate) for evaluate in (candidate, target)]
     readouts = settings.eval_readouts, settings.target_readouts
     for slot, number in enumerate(numbers):
         salts = np.random.default_rng([seed, number]).integers(1 << 63, size=2)
-        for player, salt in zip(players, salts, strict=True):
+        for player, salt, goal in zip(players, salts, readouts, strict=True):
             player.reset(slot, salt)
+            player.trees.goals[slot] = goal
     even = np.array([number % 2 == 0 for number in numbers])
-    goals = [np.full(len(numbers), readout, np.int32) for readout in readouts]
     ready = np.zeros(len(numbers), np.bool_)
     while playing.any():
         black_moves = players[0].trees.to_move[:, 0] == BLACK
@@ -52,8 +53,7 @@ def play_match(
             its_turn = playing & ((black_moves == even) == (side == 0))
             if its_turn.any():
                 player.grow(its_turn)
-                table.goals[:] = goals[side]
-                if turns.find_ready(player.trees, table, its_turn, ready):
+                if turns.find_ready(player.trees, its_turn, ready):
                     other = players[1 - side]
                     turns.exchange(
                         player.trees,
@@ -62,7 +62,6 @@ def play_match(
                         player.chains,
                         table,
                         ready,
-                        goals[1 - side],
                         readouts[1 - side],
                         settings.max_moves,
                     )

@@ -60,6 +60,8 @@ def _descend(trees, go, chains, game, max_moves):
 def select_leaves(trees, go, chains, wanted, virtual_losses, max_moves, keep_eyes, found, features):
     """Select up to `virtual_losses` leaves of each game that is wanted; returns how many the network must look at.
 
+    The search of a game ends within a batch, as soon as the ends of the game that it finds bring the root to its goal.
+
     Args:
         wanted: bool of shape (games,).
         keep_eyes: see `find_legal`.
@@ -75,6 +77,8 @@ def select_leaves(trees, go, chains, wanted, virtual_losses, max_moves, keep_eye
             continue
         selected = 0
         for _ in range(2 * virtual_losses):  # ends that are known cost nothing, but must not go on for ever
+            if trees.visits[game, 0] >= trees.goals[game]:
+                break
             leaf = _descend(trees, go, chains, game, max_moves)
             if trees.states[game, leaf] == OVER:
                 back_up(trees, game, leaf, trees.first[game, leaf])

@@ -38,7 +38,7 @@ class _SelfPlay:
             self._begin(slot)
         while self._playing.any():
             self._search.grow(self._playing)
-            if turns.find_ready(self._search.trees, self._table, self._playing, self._ready):
+            if turns.find_ready(self._search.trees, self._playing, self._ready):
                 self._move()
         return np.concatenate(self._rows)
 

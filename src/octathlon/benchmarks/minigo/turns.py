@@ -26,8 +26,6 @@ PASSES = 4
 class Table(NamedTuple):
     """What is known of each game beside its tree; arrays have the shape (games, ...)."""
 
-    goals: np.ndarray
-    """Visits of the root that end the search."""
     full: np.ndarray
     """Whether this move's search is a full one, whose result is recorded."""
     resign_at: np.ndarray
@@ -50,7 +48,6 @@ def lay(games: int, size: int, max_moves: int, records: int) -> Table:
     """A table for games with at most so many moves and recorded moves."""
     points = size * size
     return Table(
-        goals=np.zeros(games, np.int32),
         full=np.zeros(games, np.bool_),
         resign_at=np.full(games, -np.inf),
         streaks=np.zeros((games, 2), np.int32),
@@ -144,12 +141,24 @@ def prune(trees, game, visits, best):
 
 @kernel
 def leave_settled(trees, go, chains, game, visits):
-    """Take the points that are unconditionally alive out of the choice."""
+    """Take the points that are alive out of the choice."""
     owned = np.empty(len(visits) - 1, np.int8)
     all_pass_alive(trees.boards[game, 0], go, chains, owned)
     for point in range(len(owned)):
         if owned[point] != EMPTY:
             visits[point] = -1
+
+
+@kernel
+def leave_out(visits, allowed):
+    """Set the visits of moves that may not be chosen to 0; if none are left then, the pass gets one."""
+    left = 0
+    for action in range(len(visits)):
+        if allowed[action] < 0:
+            visits[action] = 0
+        left += visits[action]
+    if left == 0:
+        visits[-1] = 1
 
 
 @kernel
@@ -163,7 +172,7 @@ def _record(trees, go, chains, table, game, visits, drawn, keep_eyes):
     write_planes(trees, go, chains, game, ROOT, legal, planes)
     total = 0.0
     for action in range(points + 1):
-        weight = float(max(visits[action], 0))
+        weight = float(visits[action])
         weight = weight**TEMPERATURE if drawn else weight
         table.policies[game, row, action] = weight
         total += weight
@@ -186,18 +195,24 @@ def take_turn(trees, go, chains, table, game, draw_moves, fraction, keep_eyes):
         return RESIGN
     visits = np.empty(points + 1, np.int64)
     root_visits(trees, game, visits)
-    if table.streaks[game, int(colour != BLACK)] >= PASSES:
-        leave_settled(trees, go, chains, game, visits)
-    drawn = trees.lengths[game] < draw_moves
     best = most_visited(trees, game, visits)
-    if best < 0:
-        return points
     if trees.choices[game, 0] == 1:  # nothing was tried
         visits[best] = 1
-    move = draw_point(visits, fraction) if drawn else best
-    if table.full[game] and table.records[game] < table.planes.shape[1]:
+    allowed = visits.copy()
+    if table.streaks[game, int(colour != BLACK)] >= PASSES:
+        leave_settled(trees, go, chains, game, allowed)
+    drawn = trees.lengths[game] < draw_moves
+    move = draw_point(visits, fraction) if drawn else most_visited(trees, game, allowed)
+    if move < 0:
+        move = points
+    if table.full[game]:
         prune(trees, game, visits, best)
-        _record(trees, go, chains, table, game, visits, drawn, keep_eyes)
+        leave_out(visits, allowed)
+        child = trees.children[game, 0, move]
+        if child:
+            trees.visits[game, child] = visits[move]  # the next search goes on from what is left of them
+        if table.records[game] < table.planes.shape[1]:
+            _record(trees, go, chains, table, game, visits, drawn, keep_eyes)
     return move
 
 
@@ -223,12 +238,11 @@ def play(trees, go, chains, table, game, move, max_moves, keep):
 
 
 @kernel
-def exchange(trees, others, go, chains, table, ready, goals, readouts, max_moves):
+def exchange(trees, others, go, chains, table, ready, readouts, max_moves):
     """A match: in each game that is ready, make the most visited move in both players' trees.
 
     Args:
         trees, others: of the player to move, and of the opponent.
-        goals: of the opponent, int32 of shape (games,): gets the visits that will end its search.
         readouts: the opponent's new ones.
     """
     for game in range(len(ready)):
@@ -236,11 +250,11 @@ def exchange(trees, others, go, chains, table, ready, goals, readouts, max_moves
             move = take_turn(trees, go, chains, table, game, np.int64(0), 0.0, np.bool_(False))
             advance(others, go, chains, game, move, max_moves, True)
             play(trees, go, chains, table, game, move, max_moves, True)
-            goals[game] = others.visits[game, 0] + readouts
+            others.goals[game] = others.visits[game, 0] + readouts
 
 
 @kernel
-def find_ready(trees, table, playing, ready):
+def find_ready(trees, playing, ready):
     """Mark the games whose search is done, among those `playing`; returns how many.
 
     It has reached its goal, or the tree's room, or there is but one move to choose from.
@@ -248,7 +262,7 @@ def find_ready(trees, table, playing, ready):
     room = trees.boards.shape[1]
     count = 0
     for game in range(len(ready)):
-        searched = trees.visits[game, 0] >= table.goals[game] or trees.counts[game] + 16 > room
+        searched = trees.visits[game, 0] >= trees.goals[game] or trees.counts[game] + 16 > room
         searched |= trees.choices[game, 0] == 1
         ready[game] = playing[game] and trees.states[game, 0] == EXPANDED and searched
         count += ready[game]
@@ -285,7 +299,7 @@ def begin_search(trees, table, game, readouts, full, noise):
     The goal counts what the kept root had in both cases, as in the reference.
     """
     table.full[game] = full
-    table.goals[game] = trees.visits[game, 0] + readouts[int(full)]
+    trees.goals[game] = trees.visits[game, 0] + readouts[int(full)]
     if full and table.winners[game] == 0:
         clear(trees, game)
         trees.noisy[game] = True
