@@ -47,6 +47,13 @@ def score(*paths, **options):
     return entry
 
 
+@pytest.mark.parametrize("nodes", ["1.0", 1.0, 1, "1"])
+def test_a_number_of_nodes_in_any_spelling(tree, nodes):
+    describe(tree, SYSTEM | {"number_of_nodes": nodes, "accelerators_per_node": "8"})
+    entry = score(tree)
+    assert (entry.nodes, entry.accelerators) == (1, 8)
+
+
 def test_an_entry(tree):
     entry = score(tree)
     assert entry.score.minutes == 29

@@ -142,6 +142,9 @@ def test_minigo_of_v06_stops_at_the_first_passing_checkpoint(tmp_path):
     ]
     rules = load_round("v0.6")
     assert outcome(tmp_path, lines, "minigo", rules=rules).minutes == pytest.approx(1725.869 / 60, abs=1e-12)
+    stopped = ':::MLL 1560828320 run_stop: {"value": null, "metadata": {"status": "success"}}'
+    after = outcome(tmp_path, [*lines, stopped], "minigo", rules=rules)  # once all models are evaluated
+    assert after.minutes == pytest.approx(1725.869 / 60, abs=1e-12)
     assert outcome(tmp_path, lines[:-1], "minigo", rules=rules).reason == "no run_stop"
     assert outcome(tmp_path, lines, "minigo").reason == "no run_stop"  # v1.1 wants one
 

@@ -145,7 +145,7 @@ def score_folder(
     return Entry(
         round=rules.name,
         org=folder.organisation.name if folder.organisation else _identity(logs, "org"),
-        system=folder.path.parent.name if folder.results else _identity(logs, "platform"),
+        system=folder.system.name if folder.system else _identity(logs, "platform"),
         division=word,
         status=description.status,
         availability=availability(description.status, _identity(logs, "status")),
@@ -167,7 +167,7 @@ def score_folder(
         flags=_flags(judged, rules, task, word, batch_size),
         anomalies=tuple(_anomalies(description, logs, judged)),
         task=task,
-        folder=str(folder.path.relative_to(folder.root)) if folder.results else folder.path.name,
+        folder=folder.name,
     )
 
 

@@ -75,10 +75,11 @@ def named_quality(quality: Quality | float, task: Task) -> Quality:
 
 def _stop(log: Log, task: Task, passed: tuple[Evaluation, Quality] | None) -> float:
     """When the clock stopped; infinity: never."""
-    if task.stopped_by != "eval_result" or log.stops or passed is None:
-        return log.stop_ms
-    seconds = [seconds for iteration, seconds in log.checkpoints if iteration == passed[0].epoch]
-    return log.start_ms + min(seconds, default=math.inf) * 1000
+    if task.stopped_by == "eval_result" and passed is not None:
+        seconds = [seconds for iteration, seconds in log.checkpoints if iteration == passed[0].epoch]
+        if seconds:
+            return log.start_ms + min(seconds) * 1000
+    return log.stop_ms
 
 
 def _span(start_ms: float, stop_ms: float) -> float | None:

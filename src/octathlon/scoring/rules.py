@@ -66,7 +66,8 @@ class Task:
     progress: Literal["epochs", "samples", "other"]
     """What `epoch_num` of an evaluation counts."""
     stopped_by: Literal["run_stop", "eval_result"]
-    """eval_result: without a run_stop, the clock stopped at the timestamp of the first passing checkpoint."""
+    """eval_result: the clock stopped when the first passing checkpoint was saved, so long after run_start as
+    its eval_result says; a run_stop, logged when all are evaluated, counts only without one."""
     evaluated_after_the_clock: bool
     """True where checkpoints are evaluated after run_stop, as the reference does."""
     tolerance: float
