@@ -1,7 +1,7 @@
 """One log's outcome under the rules."""
 
 import pytest
-from training_logs import line, log_lines
+from training_logs import IMAGENET, line, log_lines
 
 from octathlon.scoring.outcomes import judge
 from octathlon.scoring.rules import load_round
@@ -20,7 +20,7 @@ def test_a_good_run(tmp_path):
     run = outcome(tmp_path, log_lines(minutes=30.5, quality=[0.5, 0.76, 0.8], seed=7, global_batch_size=256))
     assert (run.converged, run.reason, run.minutes, run.init_minutes) == (True, "", 30.5, 1.0)
     assert (run.epoch, run.quality) == (2, {"accuracy": 0.76})
-    assert run.log.numbers == {"seed": 7, "global_batch_size": 256}
+    assert run.log.numbers == {"seed": 7, "global_batch_size": 256, **IMAGENET}
     assert run.anomalies == ()
 
 

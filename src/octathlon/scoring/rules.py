@@ -6,7 +6,7 @@ Adding a round is adding a file. The order of rounds is the order in which their
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
 from functools import cache
@@ -107,6 +107,17 @@ class Round:
     tasks: Mapping[str, Task]
     aliases: Mapping[str, str]
     """Other names of benchmarks that submitters used."""
+    waived: Mapping[str, Sequence[str] | Literal["all"]]
+    """Checks that published results broke and were accepted all the same: the name of a finding, or its key
+    alone, -> the entries (paths in the tree) that were, or all."""
+
+    def waiver(self, finding: str, entry: str) -> str:
+        """The waived check that a finding about an entry falls under; empty if none."""
+        for name in (finding, finding.partition(".")[0]):
+            entries = self.waived.get(name, ())
+            if entries == "all" or entry in entries:
+                return name
+        return ""
 
     def task(self, name: str) -> Task | None:
         """The benchmark of a name or an alias; None if the round has none such."""
@@ -147,6 +158,7 @@ def load_round(name: str) -> Round:
         init_limit_minutes=data.get("init_limit_minutes", math.inf),
         tasks={task: _task(task, each, tolerance) for task, each in data["benchmarks"].items()},
         aliases=data["aliases"],
+        waived=data.get("waived", {}),
     )
 
 
