@@ -14,16 +14,17 @@ def results_tree(tmp_path_factory):
     """A function that unpacks the part of a round's results that is at hand, once a session."""
     trees = {}
 
-    def unpack(round_name):
-        archive = ROUNDS / f"training_results_{round_name}-part.tar.zst"
+    def unpack(round_name, kind="part"):
+        archive = ROUNDS / f"training_results_{round_name}-{kind}.tar.zst"
         if not archive.is_file():
             pytest.skip(f"no {archive.name} beside the repository")
-        if round_name not in trees:
-            trees[round_name] = tmp_path_factory.mktemp("rounds") / round_name
-            trees[round_name].mkdir()
+        if (round_name, kind) not in trees:
+            tree = tmp_path_factory.mktemp("rounds") / round_name
+            tree.mkdir()
             command = ["tar", "--extract", "--use-compress-program=zstd --long=27", "--file", archive]
-            subprocess.run([*command, "--directory", trees[round_name]], check=True)
-        return trees[round_name]
+            subprocess.run([*command, "--directory", tree], check=True)
+            trees[round_name, kind] = tree
+        return trees[round_name, kind]
 
     return unpack
 
@@ -32,8 +33,8 @@ def results_tree(tmp_path_factory):
 def expected_rows():
     """A function that gives the rows of a round's expected results."""
 
-    def read(round_name):
-        path = ROUNDS / f"expected_{round_name}-part.csv"
+    def read(round_name, kind="part"):
+        path = ROUNDS / f"expected_{round_name}-{kind}.csv"
         if not path.is_file():
             pytest.skip(f"no {path.name} beside the repository")
         with path.open(newline="") as file:

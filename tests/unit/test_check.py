@@ -14,6 +14,7 @@ from octathlon.errors import OctathlonError
 from octathlon.scoring.check import check_path
 from octathlon.scoring.check_commands import check
 from octathlon.scoring.describe import describe_system
+from octathlon.scoring.entries import score_paths
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
 from closed_logs import COUNTS, NAMES, closed_log, write_log
@@ -102,15 +103,17 @@ def one_log_too_many(tree):
     write_log(tree / RESNET / "result_5.txt", closed_log("resnet", 5))
 
 
+def without(events, key):
+    return [event for event in events if event["key"] != key]
+
+
 def one_broken_log(tree):
-    events = [event for event in closed_log("bert") if event["key"] != "global_batch_size"]
-    write_log(tree / BERT / "result_0.txt", events)
+    write_log(tree / BERT / "result_0.txt", without(closed_log("bert"), "global_batch_size"))
 
 
 def two_broken_logs(tree):
     for number in (0, 1):
-        events = [event for event in closed_log("bert", number) if event["key"] != "opt_epsilon"]
-        write_log(tree / BERT / f"result_{number}.txt", events)
+        write_log(tree / BERT / f"result_{number}.txt", without(closed_log("bert", number), "opt_epsilon"))
 
 
 def a_seed_twice(tree):
@@ -123,8 +126,7 @@ def seeds_that_are_words(tree):
 
 def no_seed(tree):
     for number in range(5):
-        events = [event for event in closed_log("resnet", number) if event["key"] != "seed"]
-        write_log(tree / RESNET / f"result_{number}.txt", events)
+        write_log(tree / RESNET / f"result_{number}.txt", without(closed_log("resnet", number), "seed"))
 
 
 def _seed(tree, value):
@@ -141,8 +143,7 @@ def another_batch_size(tree):
 
 
 def a_log_of_another_benchmark(tree):
-    events = [event for event in closed_log("ssd", 1) if event["key"] != "global_batch_size"]
-    write_log(tree / RESNET / "result_1.txt", events)
+    write_log(tree / RESNET / "result_1.txt", without(closed_log("ssd", 1), "global_batch_size"))
 
 
 def logs_of_the_open_division(tree):
@@ -171,7 +172,11 @@ def another_file(tree):
 
 
 def an_unknown_benchmark(tree):
-    write_log(tree / "Us/results/box/gnmt/result_0.txt", closed_log("ssd"))
+    write_log(tree / "Us/results/box/gnmt/result_0.txt", without(closed_log("ssd"), "submission_benchmark"))
+
+
+def a_folder_with_another_name(tree):
+    (tree / RESNET).rename(tree / f"{RESNET}50")
 
 
 def no_code(tree):
@@ -202,15 +207,16 @@ FAULTS = [
         a_log_of_another_benchmark,
         [
             ("warning", "global_batch_size.count"),
+            ("warning", "submission_benchmark.alike"),
             ("warning", "runs.compliance"),
-            ("error", "submission_benchmark.alike"),
         ],
     ),
-    (logs_of_the_open_division, [("error", "submission_division.alike")]),
-    (description_of_the_open_division, [("warning", "submission_division.alike")] * 2),
+    (logs_of_the_open_division, [("warning", "submission_division.alike"), ("warning", "runs.compliance")]),
+    (description_of_the_open_division, [("warning", "submission_division.alike")] * 15),
     (too_fast, [("warning", "rcp")]),
     (another_file, [("warning", "files.unknown")]),
-    (an_unknown_benchmark, [("warning", "code.missing"), ("warning", "benchmark.unknown")]),
+    (an_unknown_benchmark, [("warning", "code.missing"), ("error", "benchmark.unknown")]),
+    (a_folder_with_another_name, [("error", "benchmark.folder")]),
     (no_code, [("warning", "code.missing")]),
     (no_code_of_one, [("warning", "code.missing")]),
 ]
@@ -221,6 +227,24 @@ def test_each_fault_of_a_tree_is_named(tree, fault, expected):
     fault(tree)
     assert rules(tree) == expected
     assert run(tree).exit_code == any(severity == "error" for severity, _ in expected)
+
+
+@pytest.mark.parametrize("fault", [one_broken_log, two_broken_logs, a_folder_with_another_name])
+def test_check_and_score_give_one_verdict(tree, fault):
+    """A run that breaks a rule counts as failed for both, and no folder is read by one of them alone."""
+    fault(tree)
+    entries, _ = score_paths([tree])
+    scored = {entry.folder for entry in entries if entry.score.minutes is not None}
+    checked = {str(report.path.relative_to(tree)): report for report in check_path(tree)}
+    assert {entry.folder for entry in entries} <= checked.keys()
+    refused = {
+        folder
+        for folder, report in checked.items()
+        if any(finding.rule == "runs.compliance" for finding in report.errors)
+    }
+    assert scored == {entry.folder for entry in entries} - refused
+    if fault is a_folder_with_another_name:
+        assert {Path(folder).name for folder in scored} == {"resnet50", "bert"}
 
 
 def test_a_log_that_cannot_be_read_is_named_and_the_rest_is_checked(tree, monkeypatch):
@@ -255,7 +279,8 @@ def test_the_lines_tell_where_and_what(tree):
     assert lines == [
         f"warning: {tree / RESNET}: files.unknown: 1 file that is no log: rcp_checker.log",
         f"error: {tree / BERT}/result_0.txt and 1 more: opt_epsilon.count: missing",
-        f"error: {tree / BERT}: runs.compliance: 2 logs break the rules, at most 1 may",
+        f"error: {tree / BERT}: runs.compliance: 2 of 10 runs failed, at most 1 may: breaks a rule: "
+        "opt_epsilon.count: missing (2)",
         "19 files and folders checked: 3 errors, 1 warnings",
     ]
 
@@ -279,8 +304,9 @@ def test_the_json_has_everything_that_was_checked(tree, tmp_path):
         {
             "severity": "error",
             "rule": "runs.compliance",
-            "words": "2 logs break the rules, at most 1 may",
+            "words": "2 of 10 runs failed, at most 1 may: breaks a rule: opt_epsilon.count: missing (2)",
             "line": None,
+            "waived": "",
         }
     ]
 

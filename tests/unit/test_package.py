@@ -199,7 +199,7 @@ def test_a_result_without_a_score_is_left_out_and_named(results, tmp_path):
         write_log(results / "Us/results/bad/resnet" / f"result_{number}.txt", open_log(number, "aborted"))
     shutil.copy(results / "Us/systems/box.json", results / "Us/systems/bad.json")
     done = build(results, "--out", tmp_path / "package")
-    assert "left out Us/results/bad/resnet: 5 of 5 runs did not converge" in done.stderr
+    assert "left out Us/results/bad/resnet: 5 of 5 runs failed" in done.stderr
     assert [path.name for path in (tmp_path / "package/Us/results").iterdir()] == ["box"]
     with pytest.raises(OctathlonError, match="no valid result"):
         build(results / "Us/results/bad", "--out", tmp_path / "other")
@@ -245,7 +245,7 @@ def a_broken_link(results):
         (no_code, "gnmt is no benchmark of this project"),
         (
             a_log_that_breaks_the_rules,
-            r"result_1.txt: cache_clear.count: missing; a package must keep the rules",
+            r"no valid result to package \(2 of 5 runs failed.* breaks a rule: cache_clear.count: missing \(2\)",
         ),
         (a_broken_link, "result_9.txt: not a regular file; a package needs all of its files"),
     ],

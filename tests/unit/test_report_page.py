@@ -77,7 +77,7 @@ def test_the_table_has_the_numbers_of_the_scores(page):
         "Score, minutes": "30.667",
         "Fastest, minutes": "28.000",
         "Slowest, minutes": "33.000",
-        "To target, mean": "2 epochs",
+        "To target, mean": "2 epochs2.56 M samples",
         "Final quality": "0.7600",
     }
     assert "status aborted (1 of 5 runs)" in page.words(page.section("results"))
@@ -294,6 +294,7 @@ def test_many_runs_of_many_systems_with_long_names(tmp_path):
     template = tmp_path / "tree/Us/results/box"
     for name, task in tasks.items():
         value = {metric: bounds.threshold for metric, bounds in task.target.items()}
+        value = value if len(value) > 1 else next(iter(value.values()))
         write_folder(template / name, [30 + n / 7 for n in range(40)], benchmark=name, quality=[value] * 9)
     scores = scores_of(tmp_path / "tree", runs=dict.fromkeys(tasks, 40))
     scores["entries"] = [

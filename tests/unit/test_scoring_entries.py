@@ -4,13 +4,15 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 
 import pytest
-from training_logs import line, write_folder, write_log
+from training_logs import line, tensor_names, write_folder, write_log
 
 from octathlon.errors import OctathlonError
 from octathlon.scoring.entries import score_paths
 from octathlon.scoring.olympic import EVERY
+from octathlon.scoring.rules import load_round
 from octathlon.scoring.runs import read_logs
 from octathlon.scoring.tables import COLUMNS, to_csv, to_json, to_markdown
 
@@ -45,6 +47,77 @@ def describe(tree, system):
 def score(*paths, **options):
     (entry,), _ = score_paths(paths, **options)
     return entry
+
+
+@pytest.mark.parametrize("nodes", ["1.0", 1.0, 1, "1"])
+def test_a_number_of_nodes_in_any_spelling(tree, nodes):
+    describe(tree, SYSTEM | {"number_of_nodes": nodes, "accelerators_per_node": "8"})
+    entry = score(tree)
+    assert (entry.nodes, entry.accelerators) == (1, 8)
+
+
+def spoil(tree, number, key, new=None):
+    """Take an event out of a log of `tree`, or put the text `new` in place of its name."""
+    log = tree / f"Us/results/box/resnet/result_{number}.txt"
+    kept = [text.replace(key, new or key) for text in log.read_text().splitlines() if new or key not in text]
+    log.write_text("\n".join(kept))
+
+
+def test_a_run_that_breaks_a_rule_counts_as_the_slow_one(tmp_path):
+    """Whatever its clock says; 25.813 and 29.157 minutes are what its own clock, and the official tool, give."""
+    write_folder(tmp_path / "Us/results/box/resnet", [20, 27.44, 30, 29, 31.03])
+    assert score(tmp_path).score.minutes == pytest.approx((27.44 + 30 + 29) / 3)
+    spoil(tmp_path, 0, '"eval_samples"')
+    entry = score(tmp_path)
+    assert entry.score.minutes == pytest.approx((29 + 30 + 31.03) / 3)
+    assert [run.reason for run in entry.runs if run.reason] == ["breaks a rule: eval_samples.count: missing"]
+    assert entry.anomalies[-1] == "breaks a rule: eval_samples.count: missing (1 of 5 runs)"
+    spoil(tmp_path, 1, '"eval_samples"')
+    assert score(tmp_path).score.minutes is None
+    assert score(tmp_path).reason.startswith("2 of 5 runs failed, at most 1 may: breaks a rule: eval_samples")
+
+
+@pytest.mark.parametrize("round_name", ["v0.7", "v1.0", "v1.1"])
+def test_the_rules_for_logs_are_those_of_the_round(tree, round_name):
+    """v1.0 asks for eval_samples as v1.1 does, not for weights_initialization; of v0.7 no such rules are here."""
+    spoil(tree, 0, '"eval_samples"')
+    entry = score(tree, round_name=round_name)
+    assert (entry.score.minutes is None) == (round_name != "v0.7")  # one was aborted already
+    assert bool(entry.flags) == (round_name == "v1.1")
+
+
+def test_a_log_filed_in_the_open_division_is_checked_as_open(tree):
+    """As the description says, whatever the log does: some published logs say closed."""
+    describe(tree, SYSTEM | {"division": "open"})
+    spoil(tree, 0, '"gradient_accumulation_steps"')
+    assert score(tree).score.minutes == 29
+    describe(tree, SYSTEM)
+    assert score(tree).score.minutes is None
+
+
+def test_a_waiver_may_be_for_one_entry(tree, monkeypatch):
+    rules = load_round("v1.1")
+    assert rules.waiver("weights_initialization.tensors", "any/results/s/resnet") == "weights_initialization"
+    waived = {"eval_samples.count": ["Us/results/box/resnet"]}
+    one = replace(rules, waived=waived)
+    assert one.waiver("eval_samples.count", "Us/results/box/resnet") == "eval_samples.count"
+    assert one.waiver("eval_samples.count", "Us/results/box/bert") == ""
+    assert one.waiver("eval_samples.value", "Us/results/box/resnet") == ""
+    monkeypatch.setattr("octathlon.scoring.compliance.load_round", lambda _name: one)
+    spoil(tree, 0, '"eval_samples"')
+    assert score(tree).score.minutes is None  # of another round's other checks, none is waived
+    for number in range(5):
+        write_tensors(tree, number)
+    assert score(tree).score.minutes == 29
+    assert score(tree).flags[-1] == "waived: eval_samples.count (1 of 5 runs)"
+
+
+def write_tensors(tree, number):
+    """Log the initialisation of all tensors."""
+    log = tree / f"Us/results/box/resnet/result_{number}.txt"
+    tensors = [line("weights_initialization", number * 1e5, tensor=name) for name in tensor_names("resnet")]
+    first, _, rest = log.read_text().partition("\n")
+    log.write_text("\n".join([first, *tensors, rest]))
 
 
 def test_an_entry(tree):
@@ -91,7 +164,7 @@ def test_too_few_and_too_many_failed_runs_get_words_instead_of_a_number(tmp_path
     assert (few.score.minutes, few.reason) == (None, "2 of 5 runs")
     failed = score(write_folder(tmp_path / "b/results/s/resnet", [30, -29, -1, 28, 27]))
     assert failed.score.minutes is None
-    assert failed.reason == "2 of 5 runs did not converge, at most 1 may: status aborted (2)"
+    assert failed.reason == "2 of 5 runs failed, at most 1 may: status aborted (2)"
 
 
 def test_the_number_of_runs_can_be_chosen(tmp_path):
@@ -227,8 +300,8 @@ def test_rcp_is_a_flag_with_its_numbers_and_no_filter(tmp_path):
     )
     entry = score(folder)
     assert entry.score.minutes == 7
-    assert len(entry.flags) == 1
-    assert entry.flags[0].startswith("RCP fail: converges too fast: mean 45, minimum 50")
+    assert entry.convergence[0].startswith("RCP fail: converges too fast: mean 45, minimum 50")
+    assert entry.flags == (*entry.convergence, "waived: weights_initialization (5 of 5 runs)")
 
 
 def test_the_epochs_of_the_rcp_test_have_three_decimals(tmp_path):
@@ -243,7 +316,7 @@ def test_the_epochs_of_the_rcp_test_have_three_decimals(tmp_path):
         )
         for log in folder.iterdir():
             log.write_text(log.read_text().replace('"epoch_num": 1', f'"epoch_num": {epoch}'))
-        assert len(score(folder).flags) == flags
+        assert len(score(folder).convergence) == flags
 
 
 def test_any_number_of_processes_reads_the_same(tree):

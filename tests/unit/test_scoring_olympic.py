@@ -29,8 +29,8 @@ def test_unet3d_drops_four_at_each_end():
     [
         ([], "0 of 5 runs"),
         ([1, 2, 3, 4], "4 of 5 runs"),
-        ([1, 2, 3, FAILED, FAILED], "2 of 5 runs did not converge, at most 1 may"),
-        ([FAILED] * 5, "5 of 5 runs did not converge"),
+        ([1, 2, 3, FAILED, FAILED], "2 of 5 runs failed, at most 1 may"),
+        ([FAILED] * 5, "5 of 5 runs failed"),
     ],
 )
 def test_no_number_without_a_valid_result(runs, words):

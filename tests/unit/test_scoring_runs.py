@@ -1,7 +1,7 @@
 """One log's outcome under the rules."""
 
 import pytest
-from training_logs import line, log_lines
+from training_logs import IMAGENET, line, log_lines
 
 from octathlon.scoring.outcomes import judge
 from octathlon.scoring.rules import load_round
@@ -20,7 +20,7 @@ def test_a_good_run(tmp_path):
     run = outcome(tmp_path, log_lines(minutes=30.5, quality=[0.5, 0.76, 0.8], seed=7, global_batch_size=256))
     assert (run.converged, run.reason, run.minutes, run.init_minutes) == (True, "", 30.5, 1.0)
     assert (run.epoch, run.quality) == (2, {"accuracy": 0.76})
-    assert run.log.numbers == {"seed": 7, "global_batch_size": 256}
+    assert run.log.numbers == {"seed": 7, "global_batch_size": 256, **IMAGENET}
     assert run.anomalies == ()
 
 
@@ -142,6 +142,9 @@ def test_minigo_of_v06_stops_at_the_first_passing_checkpoint(tmp_path):
     ]
     rules = load_round("v0.6")
     assert outcome(tmp_path, lines, "minigo", rules=rules).minutes == pytest.approx(1725.869 / 60, abs=1e-12)
+    stopped = ':::MLL 1560828320 run_stop: {"value": null, "metadata": {"status": "success"}}'
+    after = outcome(tmp_path, [*lines, stopped], "minigo", rules=rules)  # once all models are evaluated
+    assert after.minutes == pytest.approx(1725.869 / 60, abs=1e-12)
     assert outcome(tmp_path, lines[:-1], "minigo", rules=rules).reason == "no run_stop"
     assert outcome(tmp_path, lines, "minigo").reason == "no run_stop"  # v1.1 wants one
 

@@ -92,6 +92,27 @@ def test_v05_has_submissions_between_organisation_and_results(tmp_path):
     assert (found.organisation.name, found.root) == ("org", tmp_path)
 
 
+def test_a_submission_json_beside_the_results_makes_no_other_organisation(tmp_path):
+    """As two submitters of v0.6 have it."""
+    write_log(tmp_path / "round/org/results/sys/resnet/result_0.txt")
+    (tmp_path / "round/org/submission.json").write_text('{"org": "org"}')
+    ((found,), _) = find(tmp_path)
+    assert (found.organisation.name, found.root) == ("org", tmp_path / "round")
+
+
+def test_logs_may_lie_in_the_systems_folder(tmp_path):
+    """As one submitter of v0.7 has it; the folders beside them are found too."""
+    write_log(tmp_path / "org/results/sys/result_0.txt")
+    write_log(tmp_path / "org/results/sys/bert/result_0.txt")
+    write_log(tmp_path / "org/results/result_of_all.txt")
+    folders, _ = find(tmp_path)
+    assert [(folder.name, folder.system and folder.system.name) for folder in folders] == [
+        ("results", None),
+        ("org/results/sys", "sys"),
+        ("org/results/sys/bert", "sys"),
+    ]
+
+
 def test_links_to_folders_are_not_followed(tree):
     folder = tree / "a/results/one"
     (folder / "loop").symlink_to(tree)

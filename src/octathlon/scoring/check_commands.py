@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from octathlon.options import MAPPING, OUTPUT_FOLDER
-from octathlon.scoring.options import ANY, RUNS, output
+from octathlon.scoring.options import ANY, ROUND, RUNS, output
 
 if TYPE_CHECKING:
     from octathlon.scoring.findings import Group
@@ -18,18 +18,21 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("paths", type=ANY, nargs=-1, required=True)
+@ROUND
 @RUNS
 @output("--json", "json_file", help="Write every finding.")
-def check(paths: Sequence[Path], runs: Mapping[str, int], json_file: Path | None) -> None:
-    """Check PATHS against the rules of v1.1: logs, system descriptions, results trees or parts of them.
+def check(
+    paths: Sequence[Path], round_name: str | None, runs: Mapping[str, int], json_file: Path | None
+) -> None:
+    """Check PATHS against the rules of a round: logs, system descriptions, results trees or parts of them.
 
     Shows each broken rule and where it is broken. The exit code is 1 if there are errors; warnings are what
-    the round accepted, or only questioned.
+    the round accepted, or only questioned. A run that breaks a rule counts as failed, here and for the score.
     """
     from octathlon.scoring.check import check_path
     from octathlon.scoring.findings import grouped, to_json
 
-    reports = [report for path in paths for report in check_path(path, runs)]
+    reports = [report for path in paths for report in check_path(path, runs, round_name)]
     if json_file:
         from octathlon.receipts import write_json
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from octathlon.scoring.options import ANY, RUNS, output
+from octathlon.scoring.options import ANY, ROUND, RUNS, output
 
 if TYPE_CHECKING:
     from octathlon.scoring.entries import Entry
@@ -21,9 +21,7 @@ SHOWN = 5
 
 @click.command()
 @click.argument("paths", type=ANY, nargs=-1, required=True)
-@click.option(
-    "--round", "round_name", metavar="ROUND", help="Whose rules hold, e.g. v1.1; default: told from the logs."
-)
+@ROUND
 @RUNS
 @output("--csv", "csv_file", help="Write every column, at full precision.")
 @output("--json", "json_file", help="Write the same and every run.")

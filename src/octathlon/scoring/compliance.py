@@ -1,8 +1,8 @@
-"""Does a log keep the rules of ruleset 1.1.0? Each broken rule is named, with its line.
+"""Does a log keep the rules of its round? Each broken rule is named, with its line.
 
-The rules are data (`rounds/compliance_v1.1.yaml`), after the official checker (training_1.1.0 of
-mlperf_logging.compliance_checker), but for one thing: missing or other `weights_initialization` events are
-warnings, as they were in the round. Today's checker refuses more than half of the published runs for them.
+The rules are data (`rounds/compliance_<round>.yaml`), after the official checker of that time; rounds without
+such a file have no rules for logs here. What published results broke and were accepted all the same is listed
+as `waived` in `rounds/<round>.yaml`, and is a warning.
 """
 
 from __future__ import annotations
@@ -11,46 +11,96 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from octathlon.errors import OctathlonError
 from octathlon.scoring import rule_data
 from octathlon.scoring.constraints import describe, problem
+from octathlon.scoring.descriptions import division
 from octathlon.scoring.findings import Finding
 from octathlon.scoring.logs import BadLine, Event, read_events
+from octathlon.scoring.rules import load_round
 
-ROUND = "v1.1"
-RULES = f"compliance_{ROUND}"
 Rules = Mapping[str, dict[str, Any]]
 LAYER_KEYS = ("submission_division", "submission_benchmark", "opt_name")
 """Their first values choose the rules of a log."""
 
 
-def check_log(path: Path) -> list[Finding]:
-    """What breaks the rules in a log, errors first.
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """Where a log is filed; empty: not known."""
 
-    Raises:
-        OctathlonError: if the file cannot be read.
-    """
-    checker = _Checker(rules_of(*_first_values(path)))
-    for event in read_events(path, report=checker.unreadable):
-        checker.see(event)
+    entry: str = ""
+    """Its folder's path in the tree."""
+    division: str = ""
+    benchmark: str = ""
+
+
+def has_rules(round_name: str) -> bool:
+    """Whether there are rules for the logs of a round."""
+    return (rule_data.ROUNDS / f"compliance_{round_name}.yaml").is_file()
+
+
+def check_log(path: Path, round_name: str, filed: Filed = Filed()) -> list[Finding]:
+    """What breaks the rules of a round in a log, errors first. Never raises: a file that cannot be read is a
+    finding."""
+    try:
+        first = _first_values(path)
+        checker = _Checker(round_name, rules_of(round_name, *_as_filed(first, filed)))
+        for event in read_events(path, report=checker.unreadable):
+            checker.see(event)
+    except OctathlonError as error:
+        return [Finding("error", "log.file", str(error))]
     checker.finish()
-    return sorted(checker.findings.values(), key=lambda finding: finding.severity)
+    checker.compare(first, filed)
+    found = [waive(finding, round_name, filed.entry) for finding in checker.findings.values()]
+    return sorted(found, key=lambda finding: finding.severity)
 
 
-def rules_of(division: Any, benchmark: Any, optimizer: Any) -> Rules:
+def _as_filed(first: tuple[Any, ...], filed: Filed) -> tuple[Any, ...]:
+    """What chooses the rules: the log's own words, but for a log that is filed in the open division."""
+    return ("open" if filed.division == "open" else first[0], *first[1:])
+
+
+def waive(finding: Finding, round_name: str, entry: str) -> Finding:
+    """A finding about an entry, as a warning if it is an error that the round waived."""
+    name = load_round(round_name).waiver(finding.rule, entry) if finding.severity == "error" else ""
+    if not name:
+        return finding
+    return replace(
+        finding, severity="warning", words=f"{finding.words} (waived in {round_name})", waived=name
+    )
+
+
+@cache
+def layers(round_name: str) -> Mapping[str, Rules]:
+    """The rules of a round: those of its `base`, if it has one, with its own in place of them."""
+    data = rule_data.load(f"compliance_{round_name}")
+    base = layers(data["base"]) if "base" in data else {}
+    own = data["layers"]
+    return {name: {**base.get(name, {}), **own.get(name, {})} for name in (*base, *own)}
+
+
+@cache
+def either(round_name: str) -> list[list[str]]:
+    """Keys of which a log must have one, by its round."""
+    data = rule_data.load(f"compliance_{round_name}")
+    return data["either"] if "either" in data else either(data["base"])
+
+
+def rules_of(round_name: str, division: Any, benchmark: Any, optimizer: Any) -> Rules:
     """The rules for a log: all layers that apply, later entries in place of earlier ones."""
-    layers = rule_data.load(RULES)["layers"]
     names = ("common", f"{division}", f"{division}_{benchmark}", f"{division}_{benchmark}_{optimizer}")
-    rules = {key: rule for name in names for key, rule in layers.get(name, {}).items()}
-    return {key: _with_numbers(rule, benchmark) for key, rule in rules.items()}
+    rules = {key: rule for name in names for key, rule in layers(round_name).get(name, {}).items()}
+    numbers = rule_data.load(round_name)
+    return {key: _with_numbers(rule, benchmark, numbers) for key, rule in rules.items() if rule is not None}
 
 
-def _with_numbers(rule: dict[str, Any], benchmark: Any) -> dict[str, Any]:
+def _with_numbers(rule: dict[str, Any], benchmark: Any, numbers: Mapping[str, Any]) -> dict[str, Any]:
     """A rule that names numbers of the round (target, limits) with these in place."""
-    numbers = rule_data.load(ROUND)
     changes: dict[str, Any] = {}
     if rule.get("reached") == "target":
         target = numbers["benchmarks"][benchmark]["target"]
@@ -100,6 +150,7 @@ class _Tally:
 class _Checker:
     """Takes the events of a log, one after the other, and collects findings: the first of each rule."""
 
+    round_name: str
     rules: Rules
     findings: dict[str, Finding] = field(default_factory=dict)
     tallies: dict[str, _Tally] = field(default_factory=dict)
@@ -122,7 +173,7 @@ class _Checker:
     def finish(self) -> None:
         """Judge what only the whole log shows."""
         if not self.tallies:
-            self._add("log.empty", "no event of a v1.1 log")
+            self._add("log.empty", f"no event of a {self.round_name} log")
         for key, rule in self.rules.items():
             tally = self.tallies.get(key, _Tally())
             self._judge_count(key, rule, tally)
@@ -130,14 +181,25 @@ class _Checker:
                 self._add(f"{key}.reached", f"no value is {describe(rule['reached'])}", tally.line)
             if "tensors" in rule and tally.count:
                 self._judge_tensors(key, rule)
-        for keys in rule_data.load(RULES)["either"]:
+        for keys in either(self.round_name):
             if not any(key in self.tallies for key in keys):
                 self._add(f"{keys[0]}.count", f"no {' and no '.join(keys)}: one of them is required")
 
+    def compare(self, first: tuple[Any, ...], filed: Filed) -> None:
+        """Compare the log's first values with where it is filed."""
+        logged, benchmark = (value if isinstance(value, str) else "" for value in first[:2])
+        if benchmark and filed.benchmark not in ("", benchmark):
+            words = f"a log of {benchmark:.60} among those of {filed.benchmark}"
+            self._add("submission_benchmark.alike", words)
+        if logged and filed.division not in ("", division(logged)):
+            words = f"{logged:.60}, but {filed.division} in the description"
+            kind = {"severity": "warning" if filed.division == "open" else "error"}  # open is less strict
+            self._add("submission_division.alike", words, rule=kind)
+
     def _problems(self, event: Event, rule: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-        if wrong := problem(event.value, rule.get("value", {})):
+        if "value" in rule and (wrong := problem(event.value, rule["value"])):
             yield "value", wrong
-        if wrong := problem(event.metadata, {"fields": rule.get("metadata", {})}):
+        if "metadata" in rule and (wrong := problem(event.metadata, {"fields": rule["metadata"]})):
             yield "metadata", wrong
         for key in rule.get("after", ()):
             if key not in self.tallies:

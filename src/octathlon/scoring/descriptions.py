@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -65,9 +66,9 @@ def division(word: str) -> str:
 
 def read_description(folder: Folder) -> Description:
     """The description of a benchmark folder's system. Never raises: `problem` says what is wrong."""
-    if folder.results is None:
+    if folder.system is None:
         return Description()
-    system = folder.path.parent
+    system = folder.system
     paths = (folder.results.parent / "systems" / f"{system.name}.json", system / "entry.json")
     path = next((path for path in paths if is_file(path)), None)
     if path is None:
@@ -148,8 +149,8 @@ def _text(value: Any) -> str:
 
 
 def _count(value: Any) -> int | None:
-    """A count, written as a number or a string; N/A and the like count nothing."""
+    """A count, written as a number or a string, of which "1.0" is one too; N/A and the like count nothing."""
     text = _text(value)
-    if text.isdecimal() and len(text) < 10:
-        return int(text)
+    if match := re.fullmatch(r"(\d{1,9})(\.0{1,9})?", text, re.ASCII):
+        return int(match[1])
     return 0 if text.upper() in ("N/A", "NA", "NONE", "-") else None

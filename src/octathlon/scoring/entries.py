@@ -10,7 +10,8 @@ from pathlib import Path
 
 from octathlon.errors import OctathlonError
 from octathlon.scoring import rule_data
-from octathlon.scoring.descriptions import Description, availability, division, read_description
+from octathlon.scoring.descriptions import availability, division
+from octathlon.scoring.filing import Filing, check_filed, file_folder, identity, rounds_of
 from octathlon.scoring.olympic import Score, needed_runs, score_runs
 from octathlon.scoring.outcomes import Run, judge
 from octathlon.scoring.rules import Bounds, Round, Task, all_rounds, load_round
@@ -50,13 +51,22 @@ class Entry:
     """Metric -> bounds: the round's (closed division), or what the logs say that they were trained to."""
     quality: float | None
     """Open division: geometric mean over the converged runs of the final quality."""
-    flags: tuple[str, ...]
-    """What the rules question without removing the result."""
+    convergence: tuple[str, ...]
+    """The test against reference convergence points, where it is not passed: it never removes a result."""
     anomalies: tuple[str, ...]
     """What is odd about the logs and the description."""
     task: Task | None
-    folder: str
-    """Path in the tree."""
+    filing: Filing
+
+    @property
+    def folder(self) -> str:
+        """Path in the tree."""
+        return self.filing.folder.name
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What the rules question without removing the result."""
+        return (*self.convergence, *_waived(self.filing))
 
     @property
     def converged(self) -> tuple[Run, ...]:
@@ -92,63 +102,55 @@ def score_paths(
     Raises:
         OctathlonError: if a path does not exist, there is no such round, or nothing to score.
     """
-    fixed = load_round(round_name) if round_name else None
-    folders, skipped = find_folders(paths, _is_benchmark)
+    folders, skipped = find_folders(paths, is_benchmark)
     if not folders:
         raise OctathlonError(
             "nothing to score: no result*.txt in a benchmark folder; give a results tree or logs"
         )
+    entries = score_folders(folders, round_name, runs, processes)
+    unreadable = [log for entry in entries for log in entry.filing.logs if log.unreadable]
+    return entries, skipped + [Skipped(log.path, log.unreadable) for log in unreadable]
+
+
+def score_folders(
+    folders: Sequence[Folder],
+    round_name: str | None = None,
+    runs: Mapping[str, int] = NONE_CHOSEN,
+    processes: int | None = None,
+) -> list[Entry]:
+    """Score folders, and check their logs; see `score_paths`."""
+    fixed = load_round(round_name) if round_name else None
     logs = read_logs([path for folder in folders for path in folder.logs], processes)
-    rounds = {} if fixed else _rounds_of(folders, logs)
-    entries = [
-        score_folder(folder, [logs[path] for path in folder.logs], fixed or rounds[folder.root], runs)
+    rounds = {} if fixed else rounds_of(folders, logs)
+    filings = [
+        file_folder(folder, [logs[path] for path in folder.logs], fixed or rounds[folder.root])
         for folder in folders
     ]
-    return entries, skipped + [Skipped(log.path, log.unreadable) for log in logs.values() if log.unreadable]
+    return [score_filing(filing, runs) for filing in check_filed(filings, processes)]
 
 
-def _is_benchmark(name: str) -> bool:
+def is_benchmark(name: str) -> bool:
+    """Whether a round has a benchmark of this name."""
     return any(each.task(name) for each in all_rounds())
 
 
-def _rounds_of(folders: Iterable[Folder], logs: dict[Path, Log]) -> dict[Path, Round]:
-    """The round of each tree: that of most of its logs, by their format and date; without any, the newest."""
-    votes: dict[Path, Counter[Round]] = {}
-    for folder in folders:
-        tree = votes.setdefault(folder.root, Counter())
-        tree.update(found for path in folder.logs if (found := _round_of(logs[path])))
-    newest = all_rounds()[-1]
-    return {
-        root: max(tree, key=lambda each: (tree[each], each.since)) if tree else newest
-        for root, tree in votes.items()
-    }
-
-
-def _round_of(log: Log) -> Round | None:
-    same_format = [each for each in all_rounds() if log.marker in each.markers]
-    begun = [each for each in same_format if log.start_ms >= each.since]
-    return (begun or same_format or [None])[-1] if log.starts else None
-
-
-def score_folder(
-    folder: Folder, logs: Sequence[Log], rules: Round, runs: Mapping[str, int] = NONE_CHOSEN
-) -> Entry:
-    """Score one benchmark folder by a round's rules."""
-    description = read_description(folder)
-    word = _division(description, logs)
-    task = rules.task(folder.path.name) or rules.task(_identity(logs, "benchmark"))
-    judged = tuple(judge(log, rules, task, word) for log in logs) if task else ()
+def score_filing(filing: Filing, runs: Mapping[str, int] = NONE_CHOSEN) -> Entry:
+    """Score one folder by the rules of its round."""
+    folder, logs, rules, task = filing.folder, filing.logs, filing.rules, filing.task
+    description, word = filing.description, filing.division
+    found = filing.findings
+    judged = tuple(judge(log, rules, task, word, found.get(log.path, ())) for log in logs) if task else ()
     needed, drop = needed_runs(runs, task.name, task.runs, task.drop) if task else (None, 0)
     score = _score(judged, task, needed, drop) if task else Score(None, f"not a benchmark of {rules.name}")
     converged = [run for run in judged if run.converged]
     batch_size = _common(log.numbers.get("global_batch_size") for log in logs)
     return Entry(
         round=rules.name,
-        org=folder.organisation.name if folder.organisation else _identity(logs, "org"),
-        system=folder.path.parent.name if folder.results else _identity(logs, "platform"),
+        org=folder.organisation.name if folder.organisation else identity(logs, "org"),
+        system=folder.system.name if folder.system else identity(logs, "platform"),
         division=word,
         status=description.status,
-        availability=availability(description.status, _identity(logs, "status")),
+        availability=availability(description.status, identity(logs, "status")),
         accelerator=description.accelerator,
         nodes=description.nodes,
         accelerators=description.accelerators,
@@ -164,10 +166,12 @@ def score_folder(
         samples_to_target=_mean(samples_to_target(run, task) for run in converged) if task else None,
         target=_target(task, word, batch_size, logs),
         quality=_geometric_mean(converged, task) if task and word == "open" else None,
-        flags=_flags(judged, rules, task, word, batch_size),
-        anomalies=tuple(_anomalies(description, logs, judged)),
+        convergence=_convergence_flags(judged, rules, task, word, batch_size)
+        if score.minutes is not None
+        else (),
+        anomalies=tuple(_anomalies(filing, judged)),
         task=task,
-        folder=str(folder.path.relative_to(folder.root)) if folder.results else folder.path.name,
+        filing=filing,
     )
 
 
@@ -200,17 +204,6 @@ def samples_to_target(run: Run, task: Task) -> float | None:
     return run.epoch * train_samples if train_samples is not None else None
 
 
-def _division(description: Description, logs: Sequence[Log]) -> str:
-    """The description decides; where it says nothing, the logs; closed where nothing is said."""
-    return description.division or division(_identity(logs, "division")) or "closed"
-
-
-def _identity(logs: Iterable[Log], name: str) -> str:
-    """What most logs say of a submission_* value."""
-    values = Counter(log.identity[name] for log in logs if name in log.identity)
-    return min(values, key=lambda value: (-values[value], value), default="")
-
-
 def _common(values: Iterable[float | None]) -> float | None:
     """The one value that all known ones have."""
     different = {value for value in values if value is not None}
@@ -238,7 +231,7 @@ def _geometric_mean(converged: Iterable[Run], task: Task) -> float | None:
     return math.exp(math.fsum(math.log(value) for value in values) / len(values))
 
 
-def _flags(
+def _convergence_flags(
     judged: Sequence[Run], rules: Round, task: Task | None, word: str, batch_size: float | None
 ) -> tuple[str, ...]:
     """The test against reference convergence points: a flag with its numbers, never a filter."""
@@ -267,7 +260,15 @@ def _convergence_point(run: Run, task: Task) -> float | None:
     return None if run.epoch is None else round(run.epoch, 3)
 
 
-def _anomalies(description: Description, logs: Sequence[Log], judged: Sequence[Run]) -> list[str]:
+def _waived(filing: Filing) -> list[str]:
+    """The checks that logs broke and that the round waived."""
+    broken = [{finding.waived for finding in found} - {""} for found in filing.findings.values()]
+    names = Counter(name for each in broken for name in each)
+    return [f"waived: {name} ({count} of {len(broken)} runs)" for name, count in sorted(names.items())]
+
+
+def _anomalies(filing: Filing, judged: Sequence[Run]) -> list[str]:
+    description, logs = filing.description, filing.logs
     found = [description.problem] if description.problem else []
     words = {division(log.identity["division"]) for log in logs if "division" in log.identity}
     if description.division and words - {description.division}:

@@ -25,6 +25,8 @@ class Finding:
     words: str
     line: int | None = None
     """The first line that breaks it; None where something is missing, or there are no lines."""
+    waived: str = ""
+    """The check of the round's `waived` that it falls under: a warning that would be an error."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ def _window(minutes: Sequence[float], window: range, drop: int) -> Score:
     order = sorted(window, key=lambda index: (minutes[index], index))
     failed = sum(math.isinf(minutes[index]) for index in order)
     if failed > drop:
-        return Score(None, f"{failed} of {len(order)} runs did not converge, at most {drop} may")
+        return Score(None, f"{failed} of {len(order)} runs failed, at most {drop} may")
     kept = order[drop : len(order) - drop]
     mean = math.fsum(minutes[index] for index in kept) / len(kept)
     return Score(mean, "", tuple(order[:drop]), tuple(order[len(order) - drop :]), tuple(kept))

@@ -47,6 +47,9 @@ def _known(benchmark: str) -> None:
         raise click.BadParameter(f"no benchmark {benchmark}; they are {', '.join(sorted(names))}")
 
 
+ROUND = click.option(
+    "--round", "round_name", metavar="ROUND", help="Whose rules hold, e.g. v1.1; default: told from the logs."
+)
 RUNS = click.option(
     "--runs",
     multiple=True,

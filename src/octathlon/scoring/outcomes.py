@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from octathlon.scoring.findings import Finding
 from octathlon.scoring.rules import Quality, Round, Task
 from octathlon.scoring.runs import MOST_EVALUATIONS, Evaluation, Log
 
@@ -32,13 +34,13 @@ class Run:
     anomalies: tuple[str, ...]
 
 
-def judge(log: Log, rules: Round, task: Task, division: str) -> Run:
+def judge(log: Log, rules: Round, task: Task, division: str, findings: Sequence[Finding] = ()) -> Run:
     """Apply a round's rules to one log.
 
     A run converged if it ran from run_start to a run_stop with status success, kept the limit of the untimed
-    initialisation, and one evaluation met the round's target (closed division) or there is an evaluation at
-    all (open division, where each submission has its own target). training_rules.adoc, sections "Timing" and
-    "Results".
+    initialisation, one evaluation met the round's target (closed division) or there is an evaluation at
+    all (open division, where each submission has its own target), and there is no error among the `findings`
+    of the log's check. training_rules.adoc, sections "Timing" and "Results".
     """
     batch_size = log.numbers.get("global_batch_size")
     on_the_clock = (each for each in log.evaluations if each.time_ms >= log.start_ms)
@@ -49,8 +51,10 @@ def judge(log: Log, rules: Round, task: Task, division: str) -> Run:
     stop_ms = _stop(log, task, passed)
     init_minutes = _span(log.init_start_ms, log.init_stop_ms)
     minutes = _span(log.start_ms, stop_ms)
-    reason = _failure(log, rules, task, stop_ms, init_minutes) or (
-        "" if decisive else _missed(named, task, division)
+    reason = (
+        _failure(log, rules, task, stop_ms, init_minutes)
+        or ("" if decisive else _missed(named, task, division))
+        or _broken(findings)
     )
     return Run(
         log=log,
@@ -75,10 +79,11 @@ def named_quality(quality: Quality | float, task: Task) -> Quality:
 
 def _stop(log: Log, task: Task, passed: tuple[Evaluation, Quality] | None) -> float:
     """When the clock stopped; infinity: never."""
-    if task.stopped_by != "eval_result" or log.stops or passed is None:
-        return log.stop_ms
-    seconds = [seconds for iteration, seconds in log.checkpoints if iteration == passed[0].epoch]
-    return log.start_ms + min(seconds, default=math.inf) * 1000
+    if task.stopped_by == "eval_result" and passed is not None:
+        seconds = [seconds for iteration, seconds in log.checkpoints if iteration == passed[0].epoch]
+        if seconds:
+            return log.start_ms + min(seconds) * 1000
+    return log.stop_ms
 
 
 def _span(start_ms: float, stop_ms: float) -> float | None:
@@ -114,6 +119,12 @@ def _missed(named: list[tuple[Evaluation, Quality]], task: Task, division: str) 
         return "no evaluation"
     best = max(values) if task.higher_is_better else min(values)
     return f"target not met (best {best:g})"
+
+
+def _broken(findings: Iterable[Finding]) -> str:
+    errors = [f"{finding.rule}: {finding.words}" for finding in findings if finding.severity == "error"]
+    more = f" (and {len(errors) - 1} more)" if errors[1:] else ""
+    return f"breaks a rule: {errors[0]}{more}" if errors else ""
 
 
 def _anomalies(log: Log) -> list[str]:

@@ -6,7 +6,7 @@ Adding a round is adding a file. The order of rounds is the order in which their
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
 from functools import cache
@@ -66,7 +66,8 @@ class Task:
     progress: Literal["epochs", "samples", "other"]
     """What `epoch_num` of an evaluation counts."""
     stopped_by: Literal["run_stop", "eval_result"]
-    """eval_result: without a run_stop, the clock stopped at the timestamp of the first passing checkpoint."""
+    """eval_result: the clock stopped when the first passing checkpoint was saved, so long after run_start as
+    its eval_result says; a run_stop, logged when all are evaluated, counts only without one."""
     evaluated_after_the_clock: bool
     """True where checkpoints are evaluated after run_stop, as the reference does."""
     tolerance: float
@@ -106,6 +107,17 @@ class Round:
     tasks: Mapping[str, Task]
     aliases: Mapping[str, str]
     """Other names of benchmarks that submitters used."""
+    waived: Mapping[str, Sequence[str] | Literal["all"]]
+    """Checks that published results broke and were accepted all the same: the name of a finding, or its key
+    alone, -> the entries (paths in the tree) that were, or all."""
+
+    def waiver(self, finding: str, entry: str) -> str:
+        """The waived check that a finding about an entry falls under; empty if none."""
+        for name in (finding, finding.partition(".")[0]):
+            entries = self.waived.get(name, ())
+            if entries == "all" or entry in entries:
+                return name
+        return ""
 
     def task(self, name: str) -> Task | None:
         """The benchmark of a name or an alias; None if the round has none such."""
@@ -145,6 +157,7 @@ def load_round(name: str) -> Round:
         init_limit_minutes=data.get("init_limit_minutes", math.inf),
         tasks={task: _task(task, each, tolerance) for task, each in data["benchmarks"].items()},
         aliases=data["aliases"],
+        waived=data.get("waived", {}),
     )
 
 

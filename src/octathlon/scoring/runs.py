@@ -7,11 +7,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from octathlon.errors import OctathlonError
 from octathlon.scoring.logs import UNSTATED, BadLine, Event, read_events
 from octathlon.scoring.rules import BOUNDS, Bounds, Quality
+
+Result = TypeVar("Result")
 
 LARGEST = 1e100
 """No quality, epoch, seed or size is larger; sums of such numbers stay finite."""
@@ -76,19 +78,36 @@ def read_log(path: Path) -> Log:
 
 
 def read_logs(paths: Sequence[Path], processes: int | None = None) -> dict[Path, Log]:
-    """Read many logs, in several processes where that pays; the result does not depend on how many."""
-    sizes = {path: _size(path) for path in paths}
-    cores = len(os.sched_getaffinity(0)) if sum(sizes.values()) >= PARALLEL_FROM else 1
+    """Read many logs."""
+    return map_logs(read_log, paths, processes=processes)
+
+
+def map_logs(
+    function: Callable[..., Result],
+    paths: Sequence[Path],
+    *arguments: Sequence[Any],
+    processes: int | None = None,
+) -> dict[Path, Result]:
+    """A function's result for each log, in several processes where that pays; it does not depend on how many.
+
+    Args:
+        function: takes a path and one item of each of `arguments`.
+        processes: how many; default: as many as there are cores, 1 for few logs.
+    """
+    sizes = [_size(path) for path in paths]
+    cores = len(os.sched_getaffinity(0)) if sum(sizes) >= PARALLEL_FROM else 1
     processes = min(processes or cores, len(paths))
+    jobs = list(zip(paths, *arguments, strict=True))
     if processes < 2:
-        return {path: read_log(path) for path in paths}
+        return {job[0]: function(*job) for job in jobs}
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing import get_context
 
-    largest_first = sorted(paths, key=lambda path: -sizes[path])
+    largest_first = [job for _, job in sorted(zip(sizes, jobs, strict=True), key=lambda pair: -pair[0])]
     with ProcessPoolExecutor(processes, mp_context=get_context("fork")) as pool:
-        logs = dict(zip(largest_first, pool.map(read_log, largest_first, chunksize=8), strict=True))
-    return {path: logs[path] for path in paths}
+        results = pool.map(function, *zip(*largest_first, strict=True), chunksize=8)
+        found = {job[0]: result for job, result in zip(largest_first, results, strict=True)}
+    return {path: found[path] for path in paths}
 
 
 def _size(path: Path) -> int:

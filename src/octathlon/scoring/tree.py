@@ -1,7 +1,8 @@
 """Where the logs are: benchmark folders of a results tree, of any part of one, or single logs.
 
 Since v0.6 a tree is `ORG/results/SYSTEM/BENCHMARK/result_N.txt`; in v0.5 it was
-`v0.5.0/ORG/.../SUBMISSION/results/SYSTEM/BENCHMARK/result_N.txt`, with a `submission.json` in the submission.
+`v0.5.0/ORG/.../SUBMISSION/results/SYSTEM/BENCHMARK/result_N.txt`. Some submitters left the benchmark's folder out:
+their logs lie in the system's, and say which benchmark they are of.
 Trees come from strangers: links to folders are not followed (they may loop), and what is not read is
 reported.
 """
@@ -38,17 +39,26 @@ class Skipped:
 
 @dataclass(slots=True)
 class Folder:
-    """One benchmark folder: the logs of one system on one benchmark."""
+    """One folder of logs: those of one system on one benchmark."""
 
     path: Path
     logs: list[Path] = field(default_factory=list)
     """In natural order: result_2 before result_10."""
 
     @property
+    def system(self) -> Path | None:
+        """The system's folder, in `results`: the parent of this one, or itself; None outside a tree."""
+        return next((path for path in (self.path.parent, self.path) if _is_system(path)), None)
+
+    @property
     def results(self) -> Path | None:
         """The `results` folder that this one is in; None outside a tree."""
-        grandparent = self.path.parent.parent
-        return grandparent if grandparent.name == "results" else None
+        return self.system.parent if self.system else None
+
+    @property
+    def name(self) -> str:
+        """The path in its tree, which tells it from all others of the tree."""
+        return str(self.path.relative_to(self.root)) if self.results else self.path.name
 
     @property
     def organisation(self) -> Path | None:
@@ -59,7 +69,7 @@ class Folder:
         for below, folder in pairwise((owner, *owner.parents)):
             if _VERSION.fullmatch(folder.name):
                 return below
-        return owner.parent if is_file(owner / "submission.json") else owner
+        return owner
 
     @property
     def root(self) -> Path:
@@ -100,6 +110,10 @@ def find_folders(
     return [folders[path] for path in sorted(folders)], skipped
 
 
+def _is_system(path: Path) -> bool:
+    return path.parent.name == "results"
+
+
 def is_file(path: Path) -> bool:
     """Whether there is a regular file that may be looked at."""
     try:
@@ -129,12 +143,20 @@ def _walk(root: Path, is_benchmark: Callable[[str], bool], skipped: list[Skipped
             skipped.append(Skipped(path, f"cannot be listed ({error.strerror})"))
             continue
         folder, below = _sort_out(path, found, skipped)
-        if folder.logs or (folder.results is not None and is_benchmark(path.name)):
+        listed = folder.logs or (folder.results is not None and is_benchmark(path.name))
+        if listed:
             yield folder
-        elif depth < DEEPEST:
+        if listed and not _above_benchmarks(path, below):
+            continue
+        if depth < DEEPEST:
             waiting.extend((each, depth + 1) for each in below)
         elif below:
             skipped.append(Skipped(path, f"deeper than {DEEPEST} levels"))
+
+
+def _above_benchmarks(path: Path, below: list[Path]) -> bool:
+    """Whether the folders in this one may be results beside the logs that lie in it by themselves."""
+    return _is_system(path) or path.name == "results" or any(each.name == "results" for each in below)
 
 
 def _sort_out(
