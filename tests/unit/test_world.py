@@ -25,7 +25,7 @@ def on_ranks(count: int, folder: Path, work: Callable[[int], Any]) -> list[Any]:
     ]
     for each in ranks:
         each.start()
-    results = dict(queue.get(timeout=60) for _ in ranks)
+    results = dict(queue.get(timeout=300) for _ in ranks)
     for each in ranks:
         each.join()
     return [results[rank] for rank in range(count)]
