@@ -4,7 +4,7 @@ A batch is the samples' pieces one after the other; what a model needs to find i
 a data set here is a whole batch, which the sampler names by shards and rows.
 
 Neighbouring samples come from the same text, so each batch is drawn from many shards at a time. A shard is read as a
-whole; a rank reads from its part of those that are open, and keeps no others.
+whole; a rank reads from its part of those that are open, and keeps two more at most.
 """
 
 from __future__ import annotations
