@@ -23,7 +23,7 @@ from octathlon.benchmarks.minigo.settings import Settings
 from octathlon.benchmarks.minigo.sgf import collection
 from octathlon.benchmarks.minigo.window import Window, batches
 from octathlon.contracts import Benchmark, Run, SampleCounts, Schedule, Trainer
-from octathlon.datasets.minigo_models.loader import load_games, load_weights
+from octathlon.datasets.minigo_models.loader import load_games, load_momentum, load_weights
 from octathlon.datasets.minigo_models.names import tensor_names
 from octathlon.datasets.minigo_models.rows import PLANES
 from octathlon.errors import OctathlonError
@@ -73,7 +73,7 @@ class SelfPlay(Benchmark[Settings]):
         return self._model
 
     def build_optimizer(self, model: nn.Module) -> tuple[torch.optim.Optimizer, Schedule]:
-        """Kernels and the batch norms' gammas are decayed, biases and betas are not."""
+        """Kernels and the batch norms' gammas are decayed, biases and betas not. The checkpoint's momentum goes on."""
         settings, first = self.settings, self.run.manifest["global_step"]
         parts: dict[bool, list[Tensor]] = {True: [], False: []}
         for name, parameter in model.named_parameters():
@@ -83,6 +83,9 @@ class SelfPlay(Benchmark[Settings]):
             {"params": parts[False], "weight_decay": 0.0},
         ]
         optimizer = torch.optim.SGD(groups, lr=settings.lr_rates[0], momentum=settings.momentum)
+        parameters = dict(model.named_parameters())
+        for name, momentum in load_momentum(self.run.data, self.run.manifest).items():
+            optimizer.state[parameters[name]]["momentum_buffer"] = momentum.to(self.run.device)
 
         def rate(step: int) -> float:
             return settings.lr_rates[bisect_left(settings.lr_boundaries, first + step)]
