@@ -21,7 +21,7 @@ from octathlon.benchmarks.minigo.network import DualNetwork
 from octathlon.benchmarks.minigo.players import SelfPlayers, new_network, player, rehearse
 from octathlon.benchmarks.minigo.settings import Settings
 from octathlon.benchmarks.minigo.sgf import collection
-from octathlon.benchmarks.minigo.window import Window, batches
+from octathlon.benchmarks.minigo.window import Window, batches, even_out
 from octathlon.contracts import Benchmark, Run, SampleCounts, Schedule, Trainer
 from octathlon.datasets.minigo_models.loader import load_games, load_momentum, load_weights
 from octathlon.datasets.minigo_models.names import tensor_names
@@ -127,13 +127,12 @@ class SelfPlay(Benchmark[Settings]):
             trainer.end_epoch()
 
     def train_batches(self, epoch: int) -> Iterator[Batch]:
-        """This rank's batches of a generation: as many as the rank with the fewest positions has."""
+        """This rank's batches of a generation, as many as each other rank's."""
         settings = self.settings
         rng = np.random.default_rng([self.run.seed, epoch, DRAW, self.run.rank])
-        rows = self._window.draw(rng)
         update = self._local_batch * settings.gradient_accumulation_steps
-        fewest = world.all_gather(torch.tensor([len(rows) // update], device=self.run.device)).min()
-        for batch in batches(rows[: int(fewest) * update], settings.board_size, self._local_batch, rng):
+        rows = even_out(self._window.draw(rng), update, self.run.device)
+        for batch in batches(rows, settings.board_size, self._local_batch, rng):
             yield tuple(torch.from_numpy(part) for part in batch)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
