@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from minigo_data import draw_archives, prepare_all
+from minigo_data import draw_archives, prepare_all, with_momentum
 from torch import nn
 
 from octathlon import config
@@ -169,6 +169,20 @@ def test_kernels_and_gammas_are_decayed(data: Path) -> None:
         name for name in decay if name.endswith("bias")
     }
     assert optimizer.defaults["momentum"] == 0.9 and not optimizer.defaults["nesterov"]
+
+
+def test_the_checkpoints_momentum_goes_on(tmp_path: Path) -> None:
+    """A step is TensorFlow's: momentum * slot + gradient, times the rate, is taken off."""
+    archives = draw_archives(tmp_path / "drawn", games=1)
+    slots = with_momentum(archives, tmp_path / "archives")
+    chosen = benchmark(prepare_all(tmp_path / "archives", tmp_path / "prepared"), weight_decay=0)
+    model = chosen._load("checkpoint")
+    optimizer, schedule = chosen.build_optimizer(model)
+    before, gradient = model.policy.weight.detach().clone(), torch.randn(26, 50)
+    model.policy.weight.grad, rate = gradient.clone(), schedule.set(Progress(train_samples=0))
+    optimizer.step()
+    slot = torch.from_numpy(slots["dense/kernel/Momentum"].T.copy())
+    torch.testing.assert_close(model.policy.weight.detach(), before - rate * (0.9 * slot + gradient))
 
 
 def marked_rows(games: int, each: int) -> np.ndarray:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import struct
-import tarfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from minigo_data import draw_archives, prepare_all
+from minigo_data import draw_archives, members, prepare_all, rewritten, with_momentum
 from safetensors.numpy import load_file
 
 from octathlon import config
@@ -41,11 +38,6 @@ def archives(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def prepared(archives, tmp_path_factory) -> Path:
     return prepare_all(archives, tmp_path_factory.mktemp("prepared"))
-
-
-def members(path: Path) -> dict[str, bytes]:
-    with tarfile.open(path) as tar:
-        return {member.name: tar.extractfile(member).read() for member in tar}
 
 
 def game_files(archives: Path) -> list[bytes]:
@@ -143,6 +135,38 @@ def test_weights_get_our_names_and_axes(archives, prepared):
     assert (ours["value_bn.running_var"] == theirs["batch_normalization_6/moving_variance"]).all()
 
 
+def test_momentum_gets_our_names_and_axes(archives, tmp_path):
+    """Checkpoints that training writes have it; the miniature, of a fresh network, has none."""
+    slots = with_momentum(archives, tmp_path / "archives")
+    out = prepare_all(tmp_path / "archives", tmp_path / "prepared")
+    manifest, ours = read_json(out / "manifest.json"), load_file(out / "momentum.safetensors")
+    assert manifest["momentum"] == "momentum.safetensors" and "momentum.safetensors" in manifest["shards"]
+    trained = {theirs: name for theirs, name in tensor_names(2).items() if "moving" not in theirs}
+    assert set(ours) == set(trained.values())
+    assert (ours["conv.weight"][2, 1] == slots["conv2d/kernel/Momentum"][:, :, 1, 2]).all()
+    assert (ours["policy.weight"] == slots["dense/kernel/Momentum"].T).all()
+    assert (ours["bn.bias"] == slots["batch_normalization/beta/Momentum"]).all()
+
+
+def test_momentum_must_be_complete_and_of_the_tensors_shapes(archives, tmp_path):
+    for number, (change, words) in enumerate(
+        [
+            (
+                lambda name, slot: None if name.startswith("dense/bias") else slot,
+                "no tensor dense/bias/Momentum",
+            ),
+            (
+                lambda name, slot: slot[:-1] if name.startswith("dense/bias") else slot,
+                "momentum of dense/bias",
+            ),
+        ]
+    ):
+        folder = tmp_path / str(number)
+        with_momentum(archives, folder, change)
+        with pytest.raises(OctathlonError, match=rf"checkpoint\.tar\.gz: .*{words}"):
+            prepare.prepare("checkpoint", folder, folder / "out", SETTINGS)
+
+
 def test_rows_round_trip():
     rng = np.random.default_rng(1)
     planes = rng.integers(2, size=(7, 13, 9, 9)).astype(np.uint8)
@@ -176,18 +200,6 @@ def test_a_model_cut_short_is_refused(archives, tmp_path, keep):
         (tmp_path / other).write_bytes((archives / other).read_bytes()[:keep])
     with pytest.raises(OctathlonError, match=r"target\.index: cannot read"):
         prepare.prepare("target", tmp_path, tmp_path / "out", SETTINGS)
-
-
-def rewritten(path: Path, change) -> None:
-    """A checkpoint archive whose members `change` has had in its hands."""
-    changed = change(members(path))
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as tar:
-        for name, content in changed.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    path.write_bytes(gzip.compress(stream.getvalue(), 1))
 
 
 def without(part: str):

@@ -21,9 +21,9 @@ from octathlon.benchmarks.minigo.network import DualNetwork
 from octathlon.benchmarks.minigo.players import SelfPlayers, new_network, player, rehearse
 from octathlon.benchmarks.minigo.settings import Settings
 from octathlon.benchmarks.minigo.sgf import collection
-from octathlon.benchmarks.minigo.window import Window, batches
+from octathlon.benchmarks.minigo.window import Window, batches, even_out
 from octathlon.contracts import Benchmark, Run, SampleCounts, Schedule, Trainer
-from octathlon.datasets.minigo_models.loader import load_games, load_weights
+from octathlon.datasets.minigo_models.loader import load_games, load_momentum, load_weights
 from octathlon.datasets.minigo_models.names import tensor_names
 from octathlon.datasets.minigo_models.rows import PLANES
 from octathlon.errors import OctathlonError
@@ -73,7 +73,7 @@ class SelfPlay(Benchmark[Settings]):
         return self._model
 
     def build_optimizer(self, model: nn.Module) -> tuple[torch.optim.Optimizer, Schedule]:
-        """Kernels and the batch norms' gammas are decayed, biases and betas are not."""
+        """Kernels and the batch norms' gammas are decayed, biases and betas not. The checkpoint's momentum goes on."""
         settings, first = self.settings, self.run.manifest["global_step"]
         parts: dict[bool, list[Tensor]] = {True: [], False: []}
         for name, parameter in model.named_parameters():
@@ -83,6 +83,9 @@ class SelfPlay(Benchmark[Settings]):
             {"params": parts[False], "weight_decay": 0.0},
         ]
         optimizer = torch.optim.SGD(groups, lr=settings.lr_rates[0], momentum=settings.momentum)
+        parameters = dict(model.named_parameters())
+        for name, momentum in load_momentum(self.run.data, self.run.manifest).items():
+            optimizer.state[parameters[name]]["momentum_buffer"] = momentum.to(self.run.device)
 
         def rate(step: int) -> float:
             return settings.lr_rates[bisect_left(settings.lr_boundaries, first + step)]
@@ -125,13 +128,12 @@ class SelfPlay(Benchmark[Settings]):
             trainer.check_losses()  # before a diverged model plays for hours
 
     def train_batches(self, epoch: int) -> Iterator[Batch]:
-        """This rank's batches of a generation: as many as the rank with the fewest positions has."""
+        """This rank's batches of a generation, as many as each other rank's."""
         settings = self.settings
         rng = np.random.default_rng([self.run.seed, epoch, DRAW, self.run.rank])
-        rows = self._window.draw(rng)
         update = self._local_batch * settings.gradient_accumulation_steps
-        fewest = world.all_gather(torch.tensor([len(rows) // update], device=self.run.device)).min()
-        for batch in batches(rows[: int(fewest) * update], settings.board_size, self._local_batch, rng):
+        rows = even_out(self._window.draw(rng), update, self.run.device)
+        for batch in batches(rows, settings.board_size, self._local_batch, rng):
             yield tuple(torch.from_numpy(part) for part in batch)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 
 from octathlon.benchmarks.minigo.rules import geometry
 from octathlon.benchmarks.minigo.settings import Settings
 from octathlon.datasets.minigo_models.rows import PLANES, unpack_planes
+from octathlon.nn import world
 from octathlon.nn.sampling import rank_share
 
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -36,6 +38,25 @@ class Window:
         numbers = np.unique(rows["game"])
         chosen = np.isin(rows["game"], rng.permutation(numbers)[: self._share])
         return rows[chosen & (rng.random(len(rows)) < self._settings.position_share)]
+
+
+def even_out(rows: np.ndarray, update: int, device: torch.device) -> np.ndarray:
+    """As many rows on every rank: all that all ranks have, but for the last incomplete global batch.
+
+    What a rank has too many of goes to those that have too few, in the order of ranks.
+
+    Args:
+        update: rows of a rank in one update.
+        device: what the ranks exchange tensors by.
+    """
+    counts = world.all_gather(torch.tensor([len(rows)], device=device)).tolist()
+    wanted = sum(counts) // (update * len(counts)) * update
+    spare = torch.from_numpy(rows[wanted:].view(np.uint8).reshape(-1, rows.itemsize)).to(device)
+    spare = world.all_gather(spare)
+    lacking = [max(wanted - count, 0) for count in counts]
+    first = sum(lacking[: world.rank()])
+    given = spare[first : first + lacking[world.rank()]].cpu().numpy()
+    return np.concatenate([rows[:wanted], given.view(rows.dtype).ravel()])
 
 
 def batches(rows: np.ndarray, size: int, batch: int, rng: np.random.Generator) -> Iterator[Batch]:

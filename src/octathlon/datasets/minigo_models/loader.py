@@ -21,7 +21,19 @@ def load_weights(folder: Path, manifest: Mapping[str, Any], model: str) -> dict[
     Raises:
         OctathlonError: if the file is not what was prepared.
     """
-    path = folder / manifest["models"][model]
+    return _load(folder / manifest["models"][model])
+
+
+def load_momentum(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The optimizer's momentum at the checkpoint, by the names of the parameters; empty if it came without.
+
+    Raises:
+        OctathlonError: if the file is not what was prepared.
+    """
+    return _load(folder / manifest["momentum"]) if "momentum" in manifest else {}
+
+
+def _load(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

@@ -1,7 +1,7 @@
 """The reference's checkpoint and target model -> weights under our names, rows of positions, and a manifest.
 
-Steps: `checkpoint` (weights, and the games of the generations before, a file for each), `target`, `manifest`.
-The archive with the checkpoint is read as a stream; nothing is written under a name that it gives.
+Steps: `checkpoint` (weights, their momentum, and the games of the generations before, a file for each), `target`,
+`manifest`. The archive with the checkpoint is read as a stream; nothing is written under a name that it gives.
 """
 
 from __future__ import annotations
@@ -31,6 +31,9 @@ WEIGHTS = re.compile(rf"(?:.*/)?work_dir/model\.ckpt-\d+\.({INDEX}|{DATA})")
 ARCHIVE_LIMIT = 1 << 40
 MEMBER_LIMIT = 1 << 28
 """Bytes; games and weights are far smaller."""
+SLOT = "{}/Momentum"
+"""TensorFlow's name of a tensor's momentum."""
+MOMENTUM_FILE = "momentum.safetensors"
 
 
 def archives(settings: Settings) -> list[str]:
@@ -97,6 +100,10 @@ def _checkpoint(archives: Path, out: Path, settings: Settings) -> dict[str, Any]
     facts = _save_model(tensors, path, out / "checkpoint.safetensors", settings)
     if "global_step" not in facts:
         raise OctathlonError(f"{path}: its model has no global_step; use the archive as it is published")
+    if momentum := _momentum(tensors, facts["blocks"], path):
+        with publish(out / MOMENTUM_FILE) as temporary:
+            temporary.write_bytes(save(momentum))
+        facts["files"].append(MOMENTUM_FILE)
     facts["files"] += [_games_file(number) for number in sorted(generations)]
     counts = [{"file": _games_file(number), **generations[number]} for number in sorted(generations)]
     return facts | {"generations": counts}
@@ -154,24 +161,44 @@ def _save_model(
 def _translated(tensors: dict[str, np.ndarray], source: Path) -> tuple[dict[str, np.ndarray], int]:
     """Our name -> array, and the number of blocks of the tower."""
     blocks = (sum(name.startswith("conv2d") and name.endswith("/kernel") for name in tensors) - 3) // 2
-    weights = {}
-    for theirs, ours in tensor_names(max(blocks, 0)).items():
+    return _renamed(tensors, tensor_names(max(blocks, 0)), source), blocks
+
+
+def _momentum(tensors: dict[str, np.ndarray], blocks: int, source: Path) -> dict[str, np.ndarray]:
+    """Our name -> the momentum of what is trained; empty if the checkpoint comes without."""
+    names = {theirs: ours for theirs, ours in tensor_names(blocks).items() if "moving" not in theirs}
+    slots = {SLOT.format(theirs): ours for theirs, ours in names.items()}
+    if not any(slot in tensors for slot in slots):
+        return {}
+    momentum = _renamed(tensors, slots, source)
+    for theirs in names:
+        if tensors[SLOT.format(theirs)].shape != tensors[theirs].shape:
+            raise OctathlonError(f"{source}: the momentum of {theirs} has another shape; fetch it again")
+    return momentum
+
+
+def _renamed(tensors: dict[str, np.ndarray], names: dict[str, str], source: Path) -> dict[str, np.ndarray]:
+    """Arrays with our names and axes; `names` is theirs -> ours."""
+    renamed = {}
+    for theirs, ours in names.items():
         if theirs not in tensors:
             raise OctathlonError(f"{source}: its model has no tensor {theirs}; fetch it again")
         tensor = tensors[theirs]
         axes = TRANSPOSED.get(tensor.ndim)
-        weights[ours] = np.ascontiguousarray(tensor.transpose(axes) if axes else tensor)
-    return weights, blocks
+        renamed[ours] = np.ascontiguousarray(tensor.transpose(axes) if axes else tensor)
+    return renamed
 
 
 def _manifest(out: Path, settings: Settings) -> dict[str, Any]:
     checkpoint, target = (read_json(out / "receipts" / f"{step}.json") for step in ("checkpoint", "target"))
+    momentum = {"momentum": MOMENTUM_FILE} if MOMENTUM_FILE in checkpoint["files"] else {}
     return {
         "format": 1,
         "dataset": "minigo_models",
         "board_size": settings.board_size,
         "shards": checkpoint["files"] | target["files"],
         "models": {"checkpoint": "checkpoint.safetensors", "target": "target.safetensors"},
+        **momentum,
         "global_step": checkpoint["global_step"],
         "generations": checkpoint["generations"],
     }
