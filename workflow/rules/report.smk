@@ -38,7 +38,8 @@ rule package:
         logs=logs(),
         systems=descriptions(),
     output:
-        directory(package_folder()),
+        # not its folder: Snakemake would leave a timestamp in the package
+        str(Path(package_folder()) / KEYS.submitter / "README.md"),
     log:
         "logs/package.log",
     conda:
@@ -50,7 +51,8 @@ rule package:
     params:
         code=code("octathlon.scoring.package"),
         data=data_digest("rounds/*"),
+        folder=package_folder(),
         options=run_counts()
         + as_options({"config": json.dumps(config, sort_keys=True)}),
     shell:
-        "octathlon package {input.logs:q} --out {output:q} {params.options:q} &> {log:q}"
+        "octathlon package {input.logs:q} --out {params.folder:q} {params.options:q} &> {log:q}"
