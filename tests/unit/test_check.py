@@ -158,12 +158,12 @@ def description_of_the_open_division(tree):
 
 
 def too_fast(tree):
-    """The reference takes 39.9 epochs at 4096; this one 5."""
+    """The reference takes 39.9 epochs at 4096; this one 4."""
     for number in range(5):
         events = closed_log("resnet", number)
         for event in events:
             if "epoch_num" in event["metadata"]:
-                event["metadata"]["epoch_num"] = 5
+                event["metadata"]["epoch_num"] = 4
         write_log(tree / RESNET / f"result_{number}.txt", events)
 
 
@@ -177,6 +177,52 @@ def an_unknown_benchmark(tree):
 
 def a_folder_with_another_name(tree):
     (tree / RESNET).rename(tree / f"{RESNET}50")
+
+
+def every_log(tree, change):
+    """The logs of resnet, with something else in each of their events."""
+    for number in range(5):
+        events = closed_log("resnet", number)
+        write_log(tree / RESNET / f"result_{number}.txt", [change(event) or event for event in events])
+
+
+def with_value(key, new):
+    return lambda event: event | {"value": new} if event["key"] == key else None
+
+
+def another_organisation(tree):
+    every_log(tree, with_value("submission_org", "Them"))
+
+
+def another_platform(tree):
+    every_log(tree, with_value("submission_platform", "2xrack"))
+
+
+def another_status(tree):
+    every_log(tree, with_value("submission_status", "research"))
+
+
+def evaluated_every_epoch(tree):
+    for number in range(5):
+        events = closed_log("resnet", number)
+        at = [n for n, event in enumerate(events) if event["key"] == "eval_accuracy"]
+        for epoch, place in enumerate(at, start=42 - len(at)):
+            events[place]["metadata"]["epoch_num"] = epoch
+        write_log(tree / RESNET / f"result_{number}.txt", events)
+
+
+def names_with_spaces(tree):
+    (tree / "Us/benchmarks/resnet/implementations/ours/read me.txt").touch()
+    (tree / "Us/benchmarks/resnet/.cache").mkdir()
+
+
+def a_large_file(tree):
+    with (tree / "Us/benchmarks/resnet/weights.bin").open("wb") as file:
+        file.truncate((50 << 20) + 1)
+
+
+def a_link_to_nowhere(tree):
+    (tree / "Us/benchmarks/resnet/data").symlink_to("gone")
 
 
 def no_code(tree):
@@ -217,6 +263,13 @@ FAULTS = [
     (another_file, [("warning", "files.unknown")]),
     (an_unknown_benchmark, [("warning", "code.missing"), ("error", "benchmark.unknown")]),
     (a_folder_with_another_name, [("error", "benchmark.folder")]),
+    (another_organisation, [("warning", "submission_org.alike")]),
+    (another_platform, [("warning", "submission_platform.alike")]),
+    (another_status, [("warning", "submission_status.alike")]),
+    (evaluated_every_epoch, [("warning", "eval_accuracy.schedule")]),
+    (names_with_spaces, [("warning", "repository.name")]),
+    (a_large_file, [("warning", "repository.size")]),
+    (a_link_to_nowhere, [("warning", "repository.link")]),
     (no_code, [("warning", "code.missing")]),
     (no_code_of_one, [("warning", "code.missing")]),
 ]
@@ -263,7 +316,7 @@ def test_a_log_that_cannot_be_read_is_named_and_the_rest_is_checked(tree, monkey
 def test_the_rcp_finding_has_its_numbers(tree):
     too_fast(tree)
     (finding,) = [finding for report in check_path(tree) for finding in report.findings]
-    assert "mean 5, minimum 38.9062 (reference 39.875, batch size 4096)" in finding.words
+    assert "mean 4, minimum 38.9062 (reference 39.875, batch size 4096)" in finding.words
 
 
 def test_the_number_of_runs_can_be_chosen(tree):

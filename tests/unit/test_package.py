@@ -232,6 +232,10 @@ def a_log_that_breaks_the_rules(results):
         write_log(results / FOLDER / f"result_{number}.txt", events)
 
 
+def the_same_result_twice(results):
+    shutil.copytree(results / "Us", results / "again/Us")
+
+
 def a_broken_link(results):
     (results / FOLDER / "result_9.txt").symlink_to("nowhere")
 
@@ -242,6 +246,7 @@ def a_broken_link(results):
         (one_run_missing, "Us/results/box/resnet: 4 of 5 runs; train the others"),
         (no_description, "no systems/box.json; write it with `octathlon system box`"),
         (two_organisations, "results of Them and Us: give those of one organisation"),
+        (the_same_result_twice, "Us/results/box/resnet and .*: the same result twice; give one of them"),
         (no_code, "gnmt is no benchmark of this project"),
         (
             a_log_that_breaks_the_rules,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -22,6 +23,23 @@ def tree(tmp_path):
 
 def run(command, *arguments):
     return CliRunner().invoke(command, [str(each) for each in arguments], catch_exceptions=False)
+
+
+def test_score_says_what_is_odd(tree):
+    (tree / "Us/results/box/resnet/result_4.txt").write_bytes(
+        (tree / "Us/results/box/resnet/result_3.txt").read_bytes()
+    )
+    assert (
+        "note Us/results/box/resnet: 2 runs have the same clock: copies of one log?"
+        in run(score, tree).stderr
+    )
+
+
+def test_score_says_that_a_result_is_there_twice(tree, tmp_path):
+    shutil.copytree(tree, tmp_path / "copy")
+    done = run(score, tree, tmp_path / "copy")
+    assert done.stdout.count("29.000") == 2
+    assert "note Us/results/box/resnet: the same result 2 times" in done.stderr
 
 
 def test_score_prints_a_table_and_writes_files(tree, tmp_path):

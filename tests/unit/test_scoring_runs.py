@@ -149,6 +149,32 @@ def test_minigo_of_v06_stops_at_the_first_passing_checkpoint(tmp_path):
     assert outcome(tmp_path, lines, "minigo").reason == "no run_stop"  # v1.1 wants one
 
 
+def test_an_event_that_another_one_is_glued_to_is_named(tmp_path):
+    """The last event of a line alone is read, as by the official parser."""
+    lines = log_lines()
+    at = next(number for number, text in enumerate(lines) if '"run_start"' in text)
+    glued = [*lines[:at], lines[at] + lines[at + 1], *lines[at + 2 :]]
+    assert outcome(tmp_path, glued).reason.startswith(
+        f"no run_start (line {at + 1} has it, but is damaged, or"
+    )
+    cut = [*lines[:-1], lines[-1][:-9]]
+    assert outcome(tmp_path, cut).reason.startswith(f"no run_stop (line {len(lines)} has it")
+
+
+def test_two_runs_in_one_log_are_named(tmp_path):
+    run = outcome(tmp_path, [*log_lines(minutes=30), *log_lines(minutes=20, start=1e5)])
+    assert (run.converged, run.minutes) == (True, 30)
+    assert run.anomalies == ("two runs in one log: the first counts",)
+
+
+@pytest.mark.parametrize("division", ["closed", "open"])
+def test_accuracy_in_percent_is_named(tmp_path, division):
+    path = tmp_path / "result_0.txt"
+    path.write_text("\n".join(log_lines(quality=[50, 76.1])))
+    run = judge(read_log(path), V11, V11.task("resnet"), division)
+    assert "accuracy 50: in percent? The rules want a fraction" in run.anomalies
+
+
 @pytest.mark.parametrize("content", [b"", b"\0" * 5000, b"Non compliant run\n", b"\xff\xfe:\0:\0:\0"])
 def test_a_file_without_events(tmp_path, content):
     path = tmp_path / "result_0.txt"

@@ -36,7 +36,8 @@ rule package:
         logs=logs(),
         systems=descriptions(),
     output:
-        directory(package_folder()),
+        # not its folder: Snakemake would leave a timestamp in the package
+        str(Path(package_folder(), names.folder(KEYS.submitter), "README.md")),
     log:
         "logs/package.log",
     conda:
@@ -48,6 +49,7 @@ rule package:
     params:
         code=code("octathlon.scoring.package"),
         data=data_digest("rounds/*"),
+        folder=package_folder(),
         options=package_options,
     shell:
-        "octathlon package {input.logs:q} --out {output:q} {params.options:q} &> {log:q}"
+        "octathlon package {input.logs:q} --out {params.folder:q} {params.options:q} &> {log:q}"

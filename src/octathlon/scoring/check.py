@@ -15,6 +15,8 @@ from octathlon.errors import OctathlonError
 from octathlon.scoring.compliance import has_rules, waive
 from octathlon.scoring.entries import NONE_CHOSEN, Entry, is_benchmark, score_folders
 from octathlon.scoring.findings import Finding, Report
+from octathlon.scoring.identity import check_identity
+from octathlon.scoring.repository import check_repository
 from octathlon.scoring.seeds import check_seeds
 from octathlon.scoring.systems import check_description
 from octathlon.scoring.tree import Folder, find_folders, is_file, is_folder
@@ -64,7 +66,11 @@ def _check_organisation(organisation: Path, entries: list[Entry], *, whole: bool
         for name in used
         if name not in found
     ]
-    yield Report(organisation, [*missing, *_check_code(organisation, entries)])
+    rules = entries[0].filing.rules
+    tops = [organisation] if whole else [entry.filing.folder.path for entry in entries]
+    filed = [finding for top in tops for finding in check_repository(top, rules.repository)]
+    findings = [*missing, *_check_code(organisation, entries), *filed]
+    yield Report(organisation, [waive(finding, rules.name, "") for finding in findings])
 
 
 def _check_code(organisation: Path, entries: list[Entry]) -> Iterator[Finding]:
@@ -92,6 +98,7 @@ def _check_entry(entry: Entry) -> Iterator[Report]:
         *_check_name(entry),
         *_check_runs(entry),
         *_check_batch_sizes(entry),
+        *(check_identity(entry) if folder.results else ()),
         *_check_files(folder),
         *(_check_closed(entry) if entry.division == "closed" else ()),
     ]
@@ -152,5 +159,23 @@ def _check_closed(entry: Entry) -> Iterable[Finding]:
     code = _code(organisation, entry.benchmark) if organisation else None
     if has_rules(entry.round):
         yield from check_seeds([run.log.path for run in entry.runs if not run.log.unreadable], code)
+    yield from _check_schedule(entry)
     for flag in entry.convergence:
         yield Finding("warning", "rcp", flag)
+
+
+def _check_schedule(entry: Entry) -> Iterator[Finding]:
+    off: dict[str, list[str]] = {}
+    for run in entry.converged:
+        size = run.log.numbers.get("global_batch_size")
+        schedule = entry.task.evaluations.at(size) if entry.task.evaluations else None
+        points = sorted({each.epoch for each in run.log.evaluations if each.epoch is not None})
+        in_samples = entry.task.progress == "samples"
+        if schedule is None or not points or (in_samples and points[-1] <= 1):  # 1: not in samples after all
+            continue
+        if not schedule.kept(points, slack=size if in_samples else 0):
+            first = ", ".join(f"{point:g}" for point in points[:5])
+            off.setdefault(f"{schedule}; it is evaluated at {first}", []).append(run.log.path.name)
+    for words, names in off.items():
+        logs = names[0] + (f" and {len(names) - 1} more" if names[1:] else "")
+        yield Finding("warning", "eval_accuracy.schedule", f"{logs}: the rule is {words}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from octathlon.scoring.entries import Entry
     from octathlon.scoring.tree import Skipped
 
-SHOWN = 5
-"""Skipped things that are named; the rest is counted."""
+SHOWN = 10
+"""Oddities, and skipped things, that are told; the rest is counted."""
 
 
 @click.command()
@@ -40,8 +41,6 @@ def score(paths: Sequence[Path], round_name: str | None, runs: Mapping[str, int]
 
 
 def _show(entries: Sequence[Entry], skipped: Sequence[Skipped]) -> None:
-    from octathlon.scoring.text import clean
-
     if sys.stdout.isatty():
         from rich.console import Console
 
@@ -52,10 +51,27 @@ def _show(entries: Sequence[Entry], skipped: Sequence[Skipped]) -> None:
         from octathlon.scoring.tables import to_markdown
 
         click.echo(to_markdown(entries), nl=False)
-    for each in skipped[:SHOWN]:
-        click.echo(clean(f"skipped {each.path}: {each.reason}"), err=True)
-    if len(skipped) > SHOWN:
-        click.echo(f"skipped {len(skipped) - SHOWN} more; --json FILE lists them all", err=True)
+    oddities = [
+        (entry.folder, words) for entry in entries for words in (*entry.convergence, *entry.anomalies)
+    ]
+    repeated = [(folder, f"the same result {count} times") for folder, count in _repeated(entries)]
+    _show_some("note", repeated + oddities)
+    _show_some("skipped", [(each.path, each.reason) for each in skipped])
+
+
+def _repeated(entries: Sequence[Entry]) -> list[tuple[str, int]]:
+    """The folders that several trees have, and how many."""
+    counts = Counter(entry.folder for entry in entries if entry.filing.folder.results)
+    return [(folder, count) for folder, count in counts.items() if count > 1]
+
+
+def _show_some(kind: str, sentences: Sequence[tuple[Any, str]]) -> None:
+    from octathlon.scoring.text import clean
+
+    for place, words in sentences[:SHOWN]:
+        click.echo(clean(f"{kind} {place}: {words}"), err=True)
+    if len(sentences) > SHOWN:
+        click.echo(f"{kind} {len(sentences) - SHOWN} more; --json FILE lists them all", err=True)
 
 
 @click.command()

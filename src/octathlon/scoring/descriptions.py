@@ -45,6 +45,8 @@ class Description:
     accelerators: int | None = None
     """Of all nodes together."""
     framework: str = ""
+    submitter: str = ""
+    system_name: str = ""
     problem: str = ""
     """What is wrong with the description, in words."""
 
@@ -122,6 +124,8 @@ def _flat_description(fields: Mapping[str, Any], problem: str) -> Description:
         nodes=nodes,
         accelerators=nodes * per_node if nodes is not None and per_node is not None else None,
         framework=_text(fields.get("framework")),
+        submitter=_text(fields.get("submitter")),
+        system_name=_text(fields.get("system_name")),
         problem=problem,
     )
 

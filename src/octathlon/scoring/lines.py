@@ -20,6 +20,8 @@ class BadLine:
     line: int
     reason: str
     text: str
+    key: str = ""
+    """Of an event that stands in the line, damaged or before another one, which alone is read."""
 
 
 Report = Callable[[BadLine], None]

@@ -114,6 +114,8 @@ def _events(
             line += block.count(b"\n", counted, start)
             counted = start
             event = parse_line(block[start:end], line, report)
+            if key and (event is None or event.key.encode() != key):
+                report(BadLine(line, "lost", "", key.decode()))
             if event is not None and (keys is None or event.key in keys):
                 yield event
                 if key in once and event.key.encode() == key:

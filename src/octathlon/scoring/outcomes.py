@@ -53,7 +53,7 @@ def judge(log: Log, rules: Round, task: Task, division: str, findings: Sequence[
     minutes = _span(log.start_ms, stop_ms)
     reason = (
         _failure(log, rules, task, stop_ms, init_minutes)
-        or ("" if decisive else _missed(named, task, division))
+        or ("" if decisive else _missed(log, named, task, division))
         or _broken(findings)
     )
     return Run(
@@ -65,7 +65,9 @@ def judge(log: Log, rules: Round, task: Task, division: str, findings: Sequence[
         epoch=decisive[0].epoch if decisive else None,
         quality=decisive[1] if decisive else {},
         anomalies=tuple(
-            _anomalies(log) + (_contradictions(log, task, passed) if division == "closed" else [])
+            _anomalies(log)
+            + _percentages(named, task)
+            + (_contradictions(log, task, passed) if division == "closed" else [])
         ),
     )
 
@@ -99,9 +101,9 @@ def _failure(log: Log, rules: Round, task: Task, stop_ms: float, init_minutes: f
     if logged is not None and logged is not task:
         return f"the log is one of {logged.name}"
     if not log.starts:
-        return "no run_start"
+        return f"no run_start{_lost(log, 'run_start')}"
     if stop_ms == math.inf:
-        return "no run_stop"
+        return f"no run_stop{_lost(log, 'run_stop')}"
     if len(log.statuses) > 1:
         return f"run_stop has different statuses: {', '.join(log.statuses)}"
     if log.statuses and log.statuses[0] != "success":
@@ -113,10 +115,18 @@ def _failure(log: Log, rules: Round, task: Task, stop_ms: float, init_minutes: f
     return ""
 
 
-def _missed(named: list[tuple[Evaluation, Quality]], task: Task, division: str) -> str:
+def _lost(log: Log, key: str) -> str:
+    if key not in log.lost:
+        return ""
+    return (
+        f" (line {log.lost[key]} has it, but is damaged, or goes on with another event, which alone is read)"
+    )
+
+
+def _missed(log: Log, named: list[tuple[Evaluation, Quality]], task: Task, division: str) -> str:
     values = [quality[metric] for _, quality in named for metric in task.target if metric in quality]
     if not values or division != "closed":
-        return "no evaluation"
+        return f"no evaluation{_lost(log, 'eval_accuracy')}"
     best = max(values) if task.higher_is_better else min(values)
     return f"target not met (best {best:g})"
 
@@ -130,15 +140,28 @@ def _broken(findings: Iterable[Finding]) -> str:
 def _anomalies(log: Log) -> list[str]:
     """What is odd about a log, in words."""
     found = []
-    if log.starts > 1:
+    if log.restarted:
+        found.append("two runs in one log: the first counts")
+    elif log.starts > 1:
         found.append("several run_start events: the earliest counts")
-    if log.stops > 1:
+    if log.stops > 1 and not log.restarted:
         found.append("several run_stop events: the earliest counts")
     if log.bad_lines:
         found.append("lines that are not quite events")
     if not log.all_evaluations:
         found.append(f"evaluations beyond the first {MOST_EVALUATIONS} not read")
     return found
+
+
+def _percentages(named: list[tuple[Evaluation, Quality]], task: Task) -> list[str]:
+    fractions = {metric for metric, bounds in task.target.items() if bounds.below == 1}
+    wrong = [
+        f"{metric} {value:g}"
+        for _, quality in named
+        for metric, value in quality.items()
+        if metric in fractions and value > 1
+    ]
+    return [f"{wrong[0]}: in percent? The rules want a fraction"] if wrong else []
 
 
 def _contradictions(log: Log, task: Task, passed: tuple[Evaluation, Quality] | None) -> list[str]:

@@ -93,7 +93,11 @@ def _complete(paths: Sequence[Path], runs: Mapping[str, int]) -> list[Entry]:
         raise OctathlonError(f"{skipped[0].path}: {skipped[0].reason}; a package needs all of its files")
     if len(organisations := sorted({entry.org for entry in entries})) > 1:
         raise OctathlonError(f"results of {' and '.join(organisations)}: give those of one organisation")
+    folders: dict[tuple[str, str], Path] = {}
     for entry in entries:
+        folder = entry.filing.folder.path
+        if (other := folders.setdefault((entry.system, entry.benchmark), folder)) != folder:
+            raise OctathlonError(f"{other} and {folder}: the same result twice; give one of them")
         if missing := _missing(entry):
             raise OctathlonError(f"{entry.folder}: {missing}")
     return entries

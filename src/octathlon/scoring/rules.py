@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from octathlon.errors import OctathlonError
 from octathlon.scoring import rule_data
+from octathlon.scoring.schedule import Schedule, read_schedule
 
 Quality = Mapping[str, float]
 """Metric -> value, of one evaluation."""
@@ -70,6 +71,8 @@ class Task:
     its eval_result says; a run_stop, logged when all are evaluated, counts only without one."""
     evaluated_after_the_clock: bool
     """True where checkpoints are evaluated after run_stop, as the reference does."""
+    evaluations: Schedule | None
+    """When to evaluate in the closed division; None: not known here."""
     tolerance: float
     """Relative tolerance of the target."""
 
@@ -107,6 +110,8 @@ class Round:
     tasks: Mapping[str, Task]
     aliases: Mapping[str, str]
     """Other names of benchmarks that submitters used."""
+    repository: Mapping[str, Any]
+    """Limits of what may be filed; empty: none."""
     waived: Mapping[str, Sequence[str] | Literal["all"]]
     """Checks that published results broke and were accepted all the same: the name of a finding, or its key
     alone, -> the entries (paths in the tree) that were, or all."""
@@ -157,6 +162,7 @@ def load_round(name: str) -> Round:
         init_limit_minutes=data.get("init_limit_minutes", math.inf),
         tasks={task: _task(task, each, tolerance) for task, each in data["benchmarks"].items()},
         aliases=data["aliases"],
+        repository=data.get("repository", {}),
         waived=data.get("waived", {}),
     )
 
@@ -177,6 +183,7 @@ def _task(name: str, data: Mapping[str, Any], tolerance: float) -> Task:
         progress=data.get("progress", "epochs"),
         stopped_by=data.get("stopped_by", "run_stop"),
         evaluated_after_the_clock=data.get("evaluated_after_the_clock", False),
+        evaluations=read_schedule(data["evaluations"]) if "evaluations" in data else None,
         tolerance=tolerance,
     )
 

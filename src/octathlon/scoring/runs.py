@@ -48,6 +48,8 @@ class Log:
     """The earliest run_stop: the clock may stop when any part knows that the target is met."""
     statuses: list[str] = field(default_factory=list)
     """The different status words of run_stop; none in formats that have none."""
+    restarted: bool = False
+    """Whether a run begins after another one has stopped."""
     init_start_ms: float = math.inf
     init_stop_ms: float = -math.inf
     evaluations: list[Evaluation] = field(default_factory=list)
@@ -62,6 +64,8 @@ class Log:
     target: Mapping[str, Bounds] = field(default_factory=dict)
     """The run's own target, metric -> bounds, where it logs one (`quality_target`: ours do)."""
     bad_lines: int = 0
+    lost: dict[str, int] = field(default_factory=dict)
+    """Keys of events that stand in a line but cannot be read -> the first such line."""
     unreadable: str = ""
     """Why the file could not be read."""
 
@@ -117,13 +121,17 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _count_bad(log: Log, _bad: BadLine) -> None:
-    log.bad_lines += 1
+def _count_bad(log: Log, bad: BadLine) -> None:
+    if bad.key:
+        log.lost.setdefault(bad.key, bad.line)
+    else:
+        log.bad_lines += 1
 
 
 def _on_start(log: Log, event: Event) -> None:
     log.marker = log.marker or event.marker
     log.starts += 1
+    log.restarted |= event.time_ms >= log.stop_ms
     log.start_ms = min(log.start_ms, event.time_ms)
 
 
@@ -140,7 +148,8 @@ def _on_init_start(log: Log, event: Event) -> None:
 
 
 def _on_init_stop(log: Log, event: Event) -> None:
-    log.init_stop_ms = max(log.init_stop_ms, event.time_ms)
+    if event.time_ms < log.stop_ms:  # else that of another run
+        log.init_stop_ms = max(log.init_stop_ms, event.time_ms)
 
 
 def _on_evaluation(log: Log, event: Event) -> None:
