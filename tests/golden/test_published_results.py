@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from octathlon.scoring import rule_data
 from octathlon.scoring.check import check_path
 from octathlon.scoring.commands import score
-from octathlon.scoring.entries import score_folder, score_paths
+from octathlon.scoring.entries import score_filing, score_paths
+from octathlon.scoring.filing import file_folder
 from octathlon.scoring.rules import load_round
 from octathlon.scoring.runs import read_logs
 from octathlon.scoring.tables import to_csv
@@ -111,8 +112,8 @@ def test_the_order_of_the_files_does_not_matter(results_tree):
         shuffled = rng.sample(logs, len(logs))
         rules = load_round("v1.1")
         assert (
-            score_folder(folder, logs, rules).score.minutes
-            == score_folder(folder, shuffled, rules).score.minutes
+            score_filing(file_folder(folder, logs, rules)).score.minutes
+            == score_filing(file_folder(folder, shuffled, rules)).score.minutes
         )
 
 
