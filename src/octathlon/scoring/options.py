@@ -47,8 +47,18 @@ def _known(benchmark: str) -> None:
         raise click.BadParameter(f"no benchmark {benchmark}; they are {', '.join(sorted(names))}")
 
 
+def _round(_context: click.Context, _option: click.Parameter, name: str | None) -> str | None:
+    from octathlon.scoring.rules import load_round
+
+    return load_round(name).name if name else None
+
+
 ROUND = click.option(
-    "--round", "round_name", metavar="ROUND", help="Whose rules hold, e.g. v1.1; default: told from the logs."
+    "--round",
+    "round_name",
+    metavar="ROUND",
+    callback=_round,
+    help="Whose rules hold, e.g. v1.1; default: told from the logs.",
 )
 RUNS = click.option(
     "--runs",
