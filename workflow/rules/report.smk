@@ -49,7 +49,7 @@ rule package:
     params:
         code=code("octathlon.scoring.package"),
         data=data_digest("rounds/*"),
-        folder=package_folder(),
+        folder=subpath(output[0], ancestor=2),
         options=package_options,
     shell:
         "octathlon package {input.logs:q} --out {params.folder:q} {params.options:q} &> {log:q}"
