@@ -19,6 +19,7 @@ from octathlon.scoring.identity import check_identity
 from octathlon.scoring.repository import check_repository
 from octathlon.scoring.seeds import check_seeds
 from octathlon.scoring.systems import check_description
+from octathlon.scoring.text import some
 from octathlon.scoring.tree import Folder, find_folders, is_file, is_folder
 
 
@@ -148,9 +149,8 @@ def _check_files(folder: Folder) -> Iterator[Finding]:
     known = {path.name for path in folder.logs}
     others = sorted(entry.name for entry in os.scandir(folder.path) if entry.name not in known)
     if others:
-        names = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
         words = "1 file that is no log" if len(others) == 1 else f"{len(others)} files that are no logs"
-        yield Finding("warning", "files.unknown", f"{words}: {names}")
+        yield Finding("warning", "files.unknown", f"{words}: {some(others)}")
 
 
 def _check_closed(entry: Entry) -> Iterable[Finding]:

@@ -133,7 +133,7 @@ def _keep_inputs(paths: Iterable[Path], out: Path) -> None:
 @contextmanager
 def _replaced(out: Path) -> Iterator[Path]:
     """A new folder that becomes `out` when the block ends well, in place of an earlier package."""
-    if out.exists() and not is_file(out / RECEIPT) and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not is_file(out / RECEIPT) and _holds_files(out):
         raise OctathlonError(f"{out}: there, and not a package; delete it or choose another folder")
     new, old = (out.with_name(f".{out.name}.{os.getpid()}.{word}") for word in ("new", "old"))
     try:
@@ -149,6 +149,11 @@ def _replaced(out: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _holds_files(out: Path) -> bool:
+    """Whether there is more than folders, such as those that Snakemake makes for a file to come."""
+    return not out.is_dir() or any(not path.is_dir() for path in out.rglob("*"))
 
 
 def _add_result(entry: Entry, organisation: Path) -> None:

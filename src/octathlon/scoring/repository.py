@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from octathlon.scoring.findings import Finding
+from octathlon.scoring.text import some
 
 MEBIBYTE = 1 << 20
 
@@ -30,7 +31,7 @@ def check_repository(folder: Path, rules: Mapping[str, Any]) -> Iterator[Finding
     for fault, (words, found) in faults.items():
         if names := [str(path.relative_to(folder)) for path in found]:
             yield Finding(
-                "error", f"repository.{fault}", f"{len(names)} files or folders {words}: {_some(names)}"
+                "error", f"repository.{fault}", f"{len(names)} files or folders {words}: {some(names)}"
             )
 
 
@@ -40,8 +41,3 @@ def _bad_name(name: str) -> bool:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.is_file() and not path.is_symlink() else 0
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:5]) + (", ..." if names[5:] else "")

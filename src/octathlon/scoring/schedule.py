@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 ROUNDING = 0.01
@@ -38,20 +39,12 @@ class Schedule:
         every = (self.every + self.per_batch * batch_size) // self.multiple_of * self.multiple_of
         return Schedule(every, (every, every))
 
-    def kept(self, points: Iterable[float], slack: float) -> bool:
+    def kept(self, points: Sequence[float], slack: float) -> bool:
         """Whether evaluations at `points`, in order, keep it; each may be late by `slack`."""
-        points = list(points)
         off = max(slack, ROUNDING * self.every)
         low, high = self.first
-        return all(
-            [
-                low - off <= points[0] <= high + off,
-                *(
-                    abs(late - early - self.every) <= off
-                    for early, late in zip(points, points[1:], strict=False)
-                ),
-            ]
-        )
+        steps = (late - early for early, late in pairwise(points))
+        return low - off <= points[0] <= high + off and all(abs(step - self.every) <= off for step in steps)
 
     def __str__(self) -> str:
         low, high = (f"{point:g}" for point in self.first)

@@ -18,6 +18,11 @@ def clean(value: Any) -> Any:
     return "".join(char if char.isprintable() else " " if char.isspace() else "\ufffd" for char in value)
 
 
+def some(names: Sequence[str]) -> str:
+    """The first few of many names."""
+    return ", ".join(names[:5]) + (", ..." if names[5:] else "")
+
+
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()) -> str:
     """A Markdown table; the columns named in `numbers` are aligned to the right."""
     lines = [
