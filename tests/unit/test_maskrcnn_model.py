@@ -13,8 +13,7 @@ from octathlon.benchmarks.maskrcnn.model import MaskRCNN, reference_names
 from octathlon.benchmarks.maskrcnn.schedule import WarmupAndDrops, optimizer_of
 from octathlon.config import resolve
 from octathlon.contracts import Progress
-from octathlon.scoring.compliance import RULES, expand
-from octathlon.scoring.rule_data import load
+from octathlon.scoring.compliance import expand, layers
 
 FULL = resolve("benchmarks", "maskrcnn", "full", {})
 
@@ -111,7 +110,7 @@ def test_heads_start_as_in_the_reference() -> None:
 
 
 def test_tensors_have_the_names_that_the_round_demands() -> None:
-    rules = load(RULES)["layers"]["closed_maskrcnn"]["weights_initialization"]
+    rules = layers("v1.1")["closed_maskrcnn"]["weights_initialization"]
     demanded = [name for pattern in rules["tensors"] for name in expand(pattern)]
     assert len(demanded) == 21
     assert sorted(reference_names()) == sorted(demanded)

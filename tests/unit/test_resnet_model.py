@@ -12,8 +12,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from octathlon.benchmarks.resnet.model import ResNet, reference_name
-from octathlon.scoring.compliance import RULES, expand
-from octathlon.scoring.rule_data import load
+from octathlon.scoring.compliance import expand, layers
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +92,7 @@ def test_norms_start_at_one_and_the_last_layer_small(resnet50: ResNet) -> None:
 
 
 def test_tensors_have_the_names_that_the_round_demands(resnet50: ResNet) -> None:
-    rules = load(RULES)["layers"]["closed_resnet"]["weights_initialization"]
+    rules = layers("v1.1")["closed_resnet"]["weights_initialization"]
     demanded = [name for pattern in rules["tensors"] for name in expand(pattern)]
     named = [reference_name(name) for name, _ in resnet50.named_parameters()]
     assert sorted(named) == sorted(demanded) and len(named) == 161

@@ -10,8 +10,7 @@ from torch import nn
 from octathlon.benchmarks.ssd.model import SSD, reference_names
 from octathlon.benchmarks.ssd.schedule import WarmupAndDrops
 from octathlon.config import resolve
-from octathlon.scoring.compliance import RULES, expand
-from octathlon.scoring.rule_data import load
+from octathlon.scoring.compliance import expand, layers
 
 FULL = resolve("benchmarks", "ssd", "full", {})
 
@@ -103,7 +102,7 @@ def test_heads_start_with_xavier_weights_and_pytorchs_biases(ssd: SSD) -> None:
 
 
 def test_tensors_have_the_names_that_the_round_demands() -> None:
-    rules = load(RULES)["layers"]["closed_ssd"]["weights_initialization"]
+    rules = layers("v1.1")["closed_ssd"]["weights_initialization"]
     demanded = [name for pattern in rules["tensors"] for name in expand(pattern)]
     assert len(demanded) == 119
     assert sorted(reference_names(FULL.blocks, len(FULL.extras))) == sorted(demanded)
