@@ -26,7 +26,7 @@ def draw(folder: Path, seed: int = 1, **sizes: int) -> Path:
 
 def settings(**changes: Any) -> Settings:
     keys = {
-        "source": "",
+        "source": "miniature",
         "days": 3,
         "day_jobs": 2,
         "max_ind_range": 40_000_000,

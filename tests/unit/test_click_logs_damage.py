@@ -108,7 +108,14 @@ def test_a_damaged_file_is_named(tmp_path, damage):
 
 
 def settings(**changes) -> Settings:
-    keys = {"source": "", "days": 2, "day_jobs": 2, "max_ind_range": 1000, "buckets": 1, "shuffle_seed": 1}
+    keys = {
+        "source": "miniature",
+        "days": 2,
+        "day_jobs": 2,
+        "max_ind_range": 1000,
+        "buckets": 1,
+        "shuffle_seed": 1,
+    }
     return Settings(**keys | changes)
 
 
