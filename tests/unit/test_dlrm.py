@@ -25,7 +25,7 @@ from octathlon.harness.loop import timed_run
 from octathlon.nn.embeddings import ShardedEmbeddings
 from octathlon.nn.schedules import warmup_hold_polynomial
 from octathlon.receipts import read_json
-from octathlon.scoring import compliance, rule_data
+from octathlon.scoring import compliance
 
 FULL = {"counts": {"train": 4_195_197_692, "eval": 89_137_319}, "table_sizes": CLICK_LOGS}
 
@@ -148,7 +148,7 @@ def test_what_the_round_wants_logged() -> None:
         "sgd_opt_learning_rate_decay_steps": 27772,
         "sgd_opt_learning_rate_decay_poly_power": 2.0,
     }
-    demanded = rule_data.load(compliance.RULES)["layers"]["closed_dlrm"]
+    demanded = compliance.layers("v1.1")["closed_dlrm"]
     assert not set(demanded) - set(logged) - {"global_batch_size", "eval_accuracy", "weights_initialization"}
     assert full.target().thresholds == {"AUC": 0.8025}
     assert full.settings.global_batch_size == 55_296

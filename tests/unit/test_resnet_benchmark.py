@@ -20,7 +20,7 @@ from octathlon.contracts import Progress, Run
 from octathlon.datasets.imagenet.loader import MEAN_RGB
 from octathlon.errors import OctathlonError
 from octathlon.receipts import read_json
-from octathlon.scoring import compliance, rule_data
+from octathlon.scoring import compliance
 
 # torchvision's decoder will move to torchcodec; the versions are pinned.
 pytestmark = pytest.mark.filterwarnings("ignore:The image decoding:DeprecationWarning")
@@ -232,7 +232,7 @@ def test_full_scale_is_the_closed_division(optimizer: str) -> None:
     over = {"optimizer": optimizer, "base_learning_rate": 10.5}
     chosen = benchmark("full", **over)
     logged = dict(chosen.hyperparameters()) | {"global_batch_size": chosen.settings.global_batch_size}
-    layers = rule_data.load(compliance.RULES)["layers"]
+    layers = compliance.layers("v1.1")
     demanded = {**layers["closed_resnet"], **layers[f"closed_resnet_{optimizer}"]}
     missing = set(demanded) - set(logged) - {"eval_accuracy", "weights_initialization"}
     assert not missing
