@@ -173,8 +173,8 @@ class Opponent:
 
     def choose(self) -> int:
         search, playing, ready = self.search, np.ones(1, np.bool_), np.zeros(1, np.bool_)
-        search.trees.goals[0] = search.trees.visits[0, 0] + self.settings.eval_readouts
-        while not turns.find_ready(search.trees, playing, ready):
+        search.goals[0] = search.trees.visits[0, 0] + self.settings.eval_readouts
+        while not turns.find_ready(search.trees, search.goals, playing, ready):
             search.grow(playing)
         return turns.take_turn(search.trees, search.go, search.chains, self.table, 0, 0, 0.0, False)
 

@@ -90,7 +90,7 @@ def test_ends_of_the_game_bring_a_search_to_its_goal_and_not_beyond(moves, pass_
     search.reset(0, 7)
     for move in moves:
         tree.advance(search.trees, search.go, search.chains, 0, move, 75, False)
-    search.trees.goals[0] = 260
+    search.goals[0] = 260
     while search.trees.visits[0, 0] < 260:
         search.grow(np.array([True]))
     assert search.trees.visits[0, 0] == 260
@@ -315,8 +315,10 @@ def test_a_drawn_move_goes_on_with_the_visits_that_pruning_left():
     turns.play(search.trees, search.go, search.chains, table, 0, move, 75, True)
     assert (search.trees.visits[0, 0], search.trees.totals[0, 0]) == (pruned[wanted], total)
     readouts = np.array([5, 9], np.int32)
-    turns.begin_search(search.trees, table, 0, readouts, False, np.zeros(POINTS + 1, np.float32))
-    assert search.trees.goals[0] == pruned[wanted] + 5
+    turns.begin_search(
+        search.trees, search.goals, table, 0, readouts, False, np.zeros(POINTS + 1, np.float32)
+    )
+    assert search.goals[0] == pruned[wanted] + 5
 
 
 def test_tree_is_kept_below_the_move():

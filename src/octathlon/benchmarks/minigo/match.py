@@ -44,7 +44,7 @@ def play_match(
         salts = np.random.default_rng([seed, number]).integers(1 << 63, size=2)
         for player, salt, goal in zip(players, salts, readouts, strict=True):
             player.reset(slot, salt)
-            player.trees.goals[slot] = goal
+            player.goals[slot] = goal
     even = np.array([number % 2 == 0 for number in numbers])
     ready = np.zeros(len(numbers), np.bool_)
     while playing.any():
@@ -53,7 +53,7 @@ def play_match(
             its_turn = playing & ((black_moves == even) == (side == 0))
             if its_turn.any():
                 player.grow(its_turn)
-                if turns.find_ready(player.trees, its_turn, ready):
+                if turns.find_ready(player.trees, player.goals, its_turn, ready):
                     other = players[1 - side]
                     turns.exchange(
                         player.trees,
@@ -62,6 +62,7 @@ def play_match(
                         player.chains,
                         table,
                         ready,
+                        other.goals,
                         readouts[1 - side],
                         settings.max_moves,
                     )

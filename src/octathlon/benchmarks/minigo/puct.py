@@ -57,13 +57,14 @@ def _descend(trees, go, chains, game, max_moves):
 
 
 @kernel
-def select_leaves(trees, go, chains, wanted, virtual_losses, max_moves, keep_eyes, found, features):
+def select_leaves(trees, go, chains, wanted, goals, virtual_losses, max_moves, keep_eyes, found, features):
     """Select up to `virtual_losses` leaves of each game that is wanted; returns how many the network must look at.
 
     The search of a game ends within a batch, as soon as the ends of the game that it finds bring the root to its goal.
 
     Args:
         wanted: bool of shape (games,).
+        goals: int32 of shape (games,), visits of the root that end the search.
         keep_eyes: see `find_legal`.
         found: int64 of shape (leaves, 3), gets game, node and symmetry of each leaf.
         features: uint8 of shape (leaves, 13, points), gets the leaves' planes.
@@ -77,7 +78,7 @@ def select_leaves(trees, go, chains, wanted, virtual_losses, max_moves, keep_eye
             continue
         selected = 0
         for _ in range(2 * virtual_losses):  # ends that are known cost nothing, but must not go on for ever
-            if trees.visits[game, 0] >= trees.goals[game]:
+            if trees.visits[game, 0] >= goals[game]:
                 break
             leaf = _descend(trees, go, chains, game, max_moves)
             if trees.states[game, leaf] == OVER:

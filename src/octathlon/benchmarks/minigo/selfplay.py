@@ -38,7 +38,7 @@ class _SelfPlay:
             self._begin(slot)
         while self._playing.any():
             self._search.grow(self._playing)
-            if turns.find_ready(self._search.trees, self._playing, self._ready):
+            if turns.find_ready(self._search.trees, self._search.goals, self._playing, self._ready):
                 self._move()
         return np.concatenate(self._rows)
 
@@ -49,8 +49,8 @@ class _SelfPlay:
             self._waiting -= 1
             self._search.reset(slot, self._rng.integers(1 << 63))
             turns.sit_down(self._table, slot, self._resignation())
-            noise = self._noise()[slot]
-            turns.begin_search(self._search.trees, self._table, slot, self._readouts, True, noise)
+            search, noise = self._search, self._noise()[slot]
+            turns.begin_search(search.trees, search.goals, self._table, slot, self._readouts, True, noise)
 
     def _resignation(self) -> float:
         """The value below which the players of a game resign."""
@@ -72,6 +72,7 @@ class _SelfPlay:
             search.chains,
             table,
             self._ready,
+            search.goals,
             self._rng.random((len(self._ready), 2)),
             self._noise(),
             self._readouts,

@@ -16,7 +16,6 @@ from octathlon.benchmarks.minigo.features import HISTORY
 from octathlon.benchmarks.minigo.rules import BLACK, EMPTY, KOMI, place, remember
 
 FRESH, EXPANDED, OVER = 0, 1, 2
-MOST_VISITS = np.iinfo(np.int32).max
 ROOT = np.int64(0)
 """The root's node. It has a type: numba compiles a kernel anew for each plain literal that it is called with."""
 
@@ -50,8 +49,6 @@ class Trees(NamedTuple):
     """int32 of the shape of `priors`; 0: none"""
     counts: np.ndarray
     """Nodes in use, of each game."""
-    goals: np.ndarray
-    """Visits of the root that end the search."""
     lengths: np.ndarray
     """Moves played before the root."""
     past: np.ndarray
@@ -87,7 +84,6 @@ def plant(games: int, nodes: int, size: int, max_moves: int) -> Trees:
         choices=np.zeros(each, np.int16),
         children=np.zeros((*each, actions), np.int32),
         counts=np.zeros(games, np.int32),
-        goals=np.zeros(games, np.int32),
         lengths=np.zeros(games, np.int32),
         past=np.zeros((games, HISTORY - 1, actions), np.int8),
         seen=np.zeros((games, 1 << (2 * max_moves).bit_length()), np.uint64),
@@ -109,7 +105,6 @@ def reset(trees, game, salt):
     trees.past[game] = EMPTY
     trees.seen[game] = 0
     trees.lengths[game] = 0
-    trees.goals[game] = MOST_VISITS
     trees.salts[game] = salt
     trees.noisy[game] = False
     clear(trees, game)

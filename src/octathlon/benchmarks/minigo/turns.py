@@ -238,11 +238,12 @@ def play(trees, go, chains, table, game, move, max_moves, keep):
 
 
 @kernel
-def exchange(trees, others, go, chains, table, ready, readouts, max_moves):
+def exchange(trees, others, go, chains, table, ready, goals, readouts, max_moves):
     """A match: in each game that is ready, make the most visited move in both players' trees.
 
     Args:
         trees, others: of the player to move, and of the opponent.
+        goals: of the opponent, int32 of shape (games,): gets the visits that will end its search.
         readouts: the opponent's new ones.
     """
     for game in range(len(ready)):
@@ -250,11 +251,11 @@ def exchange(trees, others, go, chains, table, ready, readouts, max_moves):
             move = take_turn(trees, go, chains, table, game, np.int64(0), 0.0, np.bool_(False))
             advance(others, go, chains, game, move, max_moves, True)
             play(trees, go, chains, table, game, move, max_moves, True)
-            others.goals[game] = others.visits[game, 0] + readouts
+            goals[game] = others.visits[game, 0] + readouts
 
 
 @kernel
-def find_ready(trees, playing, ready):
+def find_ready(trees, goals, playing, ready):
     """Mark the games whose search is done, among those `playing`; returns how many.
 
     It has reached its goal, or the tree's room, or there is but one move to choose from.
@@ -262,7 +263,7 @@ def find_ready(trees, playing, ready):
     room = trees.boards.shape[1]
     count = 0
     for game in range(len(ready)):
-        searched = trees.visits[game, 0] >= trees.goals[game] or trees.counts[game] + 16 > room
+        searched = trees.visits[game, 0] >= goals[game] or trees.counts[game] + 16 > room
         searched |= trees.choices[game, 0] == 1
         ready[game] = playing[game] and trees.states[game, 0] == EXPANDED and searched
         count += ready[game]
@@ -271,11 +272,24 @@ def find_ready(trees, playing, ready):
 
 @kernel
 def take_turns(
-    trees, go, chains, table, ready, chances, noise, readouts, full_share, draw_moves, keep_eyes, max_moves
+    trees,
+    go,
+    chains,
+    table,
+    ready,
+    goals,
+    chances,
+    noise,
+    readouts,
+    full_share,
+    draw_moves,
+    keep_eyes,
+    max_moves,
 ):
     """Self-play: in each game that is ready, decide, move, and set the next search up.
 
     Args:
+        goals: int32 of shape (games,): gets the visits that will end the next search.
         chances: float64 of shape (games, 2): what decides draws and the kind of the next search, in [0, 1).
         noise: float32 of shape (games, points + 1): for full searches.
         readouts: of a fast and of a full search.
@@ -289,17 +303,17 @@ def take_turns(
             table.winners[game] = -trees.to_move[game, 0]
             continue
         play(trees, go, chains, table, game, move, max_moves, True)
-        begin_search(trees, table, game, readouts, chances[game, 1] < full_share, noise[game])
+        begin_search(trees, goals, table, game, readouts, chances[game, 1] < full_share, noise[game])
 
 
 @kernel
-def begin_search(trees, table, game, readouts, full, noise):
+def begin_search(trees, goals, table, game, readouts, full, noise):
     """Set the next self-play search up: a full one begins from nothing, with noise, a fast one keeps the tree.
 
     The goal counts what the kept root had in both cases, as in the reference.
     """
     table.full[game] = full
-    trees.goals[game] = trees.visits[game, 0] + readouts[int(full)]
+    goals[game] = trees.visits[game, 0] + readouts[int(full)]
     if full and table.winners[game] == 0:
         clear(trees, game)
         trees.noisy[game] = True
