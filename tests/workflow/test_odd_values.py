@@ -63,7 +63,9 @@ def test_the_home_folder_is_found_in_every_path(project, monkeypatch, tmp_path):
         project, benchmarks=["dlrm"], data="~/data", results="~/res", datasets={"click_logs": sources}
     )
     done = project.snakemake("-n", overlays=overlays)
-    assert f"click_logs: 2 archives are not in {tmp_path}/own (day_0.gz … day_2.gz" in done.stdout, done.stdout
+    assert f"click_logs: 2 archives are not in {tmp_path}/own (day_0.gz … day_2.gz" in done.stdout, (
+        done.stdout
+    )
     assert f"{tmp_path}/other/day_1.gz: not there" in done.stdout, done.stdout
     for path in ("own/day_0.gz", "other/day_1.gz", "own/day_2.gz"):
         (tmp_path / path).parent.mkdir(exist_ok=True)
