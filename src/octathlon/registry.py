@@ -45,6 +45,11 @@ def dataset_of(benchmark: str) -> str | None:
     return import_module(f"octathlon.benchmarks.{_known(benchmark, benchmarks())}.settings").DATASET
 
 
+def synthetic(benchmark: str) -> ModuleType:
+    """The module that writes made-up prepared data for a benchmark to rehearse on (imports torch)."""
+    return import_module(f"octathlon.benchmarks.{_known(benchmark, benchmarks())}.synthetic")
+
+
 def dataset_settings(name: str) -> type[DatasetSettings]:
     """The class of a data set's settings."""
     return import_module(f"octathlon.datasets.{_known(name, datasets())}.settings").Settings

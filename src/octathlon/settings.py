@@ -15,6 +15,8 @@ Location = Annotated[str, AfterValidator(names.location)]
 Pieces = Annotated[int, Field(gt=0, le=10_000)]
 """Files or jobs that something is cut into, all of which the workflow plans with."""
 
+Size = Annotated[int, Field(gt=0, le=10**10)]
+
 
 class Strict(BaseModel):
     """A model whose unknown keys, infinities and NaNs are errors."""
@@ -95,6 +97,10 @@ class DatasetSettings(Strict):
     miniature: dict[str, Annotated[int, Field(gt=0, le=10**9)]] = Field(
         default={}, description="sizes of the miniature, for the data set's writer"
     )
+    synthetic: dict[str, Size | list[Size]] = Field(
+        description="samples of the data set in `train` and `eval`, and sizes of the made-up one that stands for it in "
+        "a rehearsal"
+    )
 
     def source_of(self, archive: str) -> str:
         """Where an archive comes from."""
@@ -102,4 +108,4 @@ class DatasetSettings(Strict):
 
     def preparation(self) -> dict[str, Any]:
         """All that the prepared data depend on beside the archives."""
-        return self.model_dump(exclude={"source", "archive_sources", "miniature"})
+        return self.model_dump(exclude={"source", "archive_sources", "miniature", "synthetic"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from octathlon.contracts import Batch, Benchmark, Progress, Schedule
 from octathlon.harness.divergence import LossWatch
-from octathlon.harness.events import Events
+
+if TYPE_CHECKING:
+    from octathlon.harness.events import Events
 
 CHECK_EVERY = 50
 """Updates between two looks at the losses: often enough to waste little, and too seldom to cost anything."""
@@ -55,7 +57,7 @@ class StepTrainer:
         weight = self._benchmark.weight(batch)
         self._accumulated += weight
         last = self._accumulated > 1 - 1e-6
-        with nullcontext() if last else self._unsynchronised():
+        with nullcontext() if last else self.unsynchronised():
             loss = self._backward(batch, weight)
         self._losses.see(loss, self.progress.samples)
         if last:
@@ -91,6 +93,11 @@ class StepTrainer:
             for name, buffer in self.model.named_buffers():
                 buffer.copy_(buffers[name])
 
+    def unsynchronised(self) -> AbstractContextManager[Any]:
+        """In the block gradients are not reduced over the ranks."""
+        wrapped = self._wrapped
+        return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
+
     def _backward(self, batch: Batch, weight: float) -> Tensor:
         with autocast(self._benchmark):
             loss = self._benchmark.loss(self._wrapped, batch)
@@ -112,10 +119,6 @@ class StepTrainer:
     def _begin_global_batch(self) -> None:
         self._optimizer.zero_grad()
         self._accumulated = 0.0
-
-    def _unsynchronised(self) -> AbstractContextManager[Any]:
-        wrapped = self._wrapped
-        return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
 
 
 def autocast(benchmark: Benchmark) -> torch.autocast:

@@ -1,0 +1,284 @@
+"""A rehearsal: what a timed run's parts would take on this machine, before days are spent on it.
+
+The benchmark is built as for a run, and its steps go through the same trainer, so that what is measured is what runs.
+Nothing is logged, and nothing is learnt that is kept.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from octathlon.contracts import Batch, Benchmark, Progress, Run
+from octathlon.harness.seeds import seed_alike, seed_rank
+from octathlon.harness.stopwatch import Stopwatch
+from octathlon.harness.synchronisations import count_synchronisations
+from octathlon.harness.trainer import StepTrainer, autocast
+from octathlon.settings import BenchmarkSettings
+
+WARM_UP = 2
+"""Updates that are not measured: kernels are chosen and memory pools grow."""
+MOST_BATCHES = 8
+"""Global batches that are kept in memory and used in turn."""
+LOADING, TRAINING = 0.25, 0.5
+"""Parts of the time; the rest is for the evaluation."""
+GEMM_S = 0.3
+GEMM_SIDE = {"cuda": 8192, "cpu": 1024}
+
+Facts = dict[str, Any]
+
+
+def rehearse(
+    benchmark_class: type[Benchmark], settings: BenchmarkSettings, run: Run, seconds: float
+) -> Facts:
+    """Measure loading, training and evaluation; where memory is too small, with the largest half, quarter ... of the
+    batch that fits.
+
+    Args:
+        seconds: about how long it may take. Building and compiling come on top, and one evaluation is always done.
+
+    Returns:
+        `local_batch`, `wanted_local_batch`, and a mapping for each of `loader`, `training`, `evaluation`; numbers in
+        seconds, bytes, samples.
+
+    Raises:
+        OctathlonError: if the settings don't fit the data or the machine.
+    """
+    wanted = settings.local_batch_size(run.world)
+    while True:
+        try:
+            facts = _measure(benchmark_class, settings, run, seconds)
+            return {"wanted_local_batch": wanted, "local_batch": settings.local_batch_size(run.world)} | facts
+        except torch.OutOfMemoryError:
+            if settings.local_batch_size(run.world) % 2:
+                raise
+            settings = settings.model_copy(update={"global_batch_size": settings.global_batch_size // 2})
+        torch.cuda.empty_cache()
+
+
+def _measure(
+    benchmark_class: type[Benchmark], settings: BenchmarkSettings, run: Run, seconds: float
+) -> Facts:
+    _forget_peaks(run.device)
+    benchmark = benchmark_class(settings.model_copy(update={"loader_workers": 0}), run)
+    seed_alike(run.seed)
+    model = benchmark.build_model()
+    optimizer, schedule = benchmark.build_optimizer(model)
+    seed_rank(run.seed, run.rank)
+    model.train()
+    batches, loader = _load(benchmark, seconds * LOADING)
+    updates = _Updates(benchmark, model, optimizer, schedule, batches)
+    training = _train(benchmark, updates, seconds * TRAINING)
+    # The evaluation is measured as a run does it: with the workers that were of no use to what came before.
+    benchmark.settings = settings
+    evaluation = _evaluate(benchmark, model, seconds * (1 - LOADING - TRAINING))
+    return {"loader": loader, "training": training | _peaks(run.device), "evaluation": evaluation}
+
+
+class _Enough(Exception):  # noqa: N818 - it is no error
+    """Ends a block of training."""
+
+
+class _Collector:
+    """A `contracts.Trainer` that keeps batches instead of training on them."""
+
+    def __init__(self, benchmark: Benchmark, seconds: float) -> None:
+        self.progress = Progress(train_samples=benchmark.sample_counts().train)
+        self.updates: list[list[Batch]] = [[]]
+        self._benchmark = benchmark
+        self._weight = 0.0
+        self._deadline = time.perf_counter() + seconds
+
+    def step(self, batch: Batch) -> None:
+        self.updates[-1].append(_pinned(batch) if self._benchmark.run.device.type == "cuda" else batch)
+        self._weight += self._benchmark.weight(batch)
+        if self._weight > 1 - 1e-6:
+            if len(self.updates) == MOST_BATCHES or time.perf_counter() > self._deadline:
+                raise _Enough
+            self._weight = 0.0
+            self.updates.append([])
+
+    def end_epoch(self) -> None:
+        self.progress.epochs += 1
+
+    def check_losses(self) -> None:
+        """There are none."""
+
+    def point(self, key: str, value: Any, **metadata: Any) -> None:
+        """There is no log."""
+
+
+def _pinned(batch: Batch) -> Batch:
+    """In memory that a GPU copies from, as the loader's worker would leave it."""
+    from torch.utils.data._utils.pin_memory import pin_memory
+
+    return pin_memory(batch)
+
+
+def _load(benchmark: Benchmark, seconds: float) -> tuple[list[list[Batch]], Facts]:
+    """The micro-batches of a few global batches, and how fast one process made them."""
+    collector = _Collector(benchmark, seconds)
+    start = time.perf_counter()
+    try:
+        benchmark.train_block(collector, math.inf)
+    except _Enough:
+        elapsed = time.perf_counter() - start
+    samples = len(collector.updates) * benchmark.settings.global_batch_size / benchmark.run.world
+    return collector.updates, {"samples_per_s": samples / elapsed}
+
+
+class _Updates:
+    """Steps through the trainer, a global batch at a time, with a stopwatch at the seams of a step."""
+
+    def __init__(
+        self,
+        benchmark: Benchmark,
+        model: torch.nn.Module,
+        optimizer: Any,
+        schedule: Any,
+        batches: list[list[Batch]],
+    ) -> None:
+        self.stopwatch = Stopwatch(benchmark.run.device)
+        self._batches = batches
+        self._done = 0
+        self._phases(benchmark, model)
+        self.trainer = StepTrainer(benchmark, model, optimizer, schedule, events=None)
+
+    def next(self) -> None:
+        """One update."""
+        for batch in self._batches[self._done % len(self._batches)]:
+            self.trainer.step(batch)
+        self._done += 1
+
+    def timed(self) -> dict[str, float]:
+        """One update, and its seconds by phase."""
+        self.stopwatch.begin("rest")
+        self.next()
+        return self.stopwatch.end()
+
+    def _phases(self, benchmark: Benchmark, model: torch.nn.Module) -> None:
+        begin, loss, update = self.stopwatch.begin, benchmark.loss, benchmark.update
+
+        def timed_loss(*arguments: Any) -> torch.Tensor:
+            begin("input")
+            value = loss(*arguments)
+            begin("backward")
+            return value
+
+        def timed_update(*arguments: Any) -> None:
+            begin("optimizer")
+            update(*arguments)
+            begin("rest")
+
+        benchmark.loss, benchmark.update = timed_loss, timed_update
+        model.register_forward_pre_hook(lambda *_: begin("forward"))
+        model.register_forward_hook(lambda *_: begin("loss"))
+
+
+def _train(benchmark: Benchmark, updates: _Updates, seconds: float) -> Facts:
+    for _ in range(WARM_UP):
+        updates.timed()
+    counter = FlopCounterMode(display=False)
+    with counter:
+        updates.next()
+    synchronisations = count_synchronisations(benchmark.run.device, updates.next)
+    phases = _repeated(updates.timed, seconds)
+    times = sorted(sum(each.values()) for each in phases)
+    median = statistics.median(times)
+    world, peak = benchmark.run.world, _gemm_rate(benchmark)
+    facts = {
+        "updates": len(times),
+        "median_s": median,
+        "p95_s": times[math.ceil(0.95 * len(times)) - 1],
+        "samples_per_s": benchmark.settings.global_batch_size / median,
+        "flops": counter.get_total_flops(),
+        "gemm_flops_per_s": peak,
+        "share_of_gemm": counter.get_total_flops() / median / peak,
+        "synchronisations": dict(synchronisations),
+        "shares": _shares(phases),
+    }
+    if world > 1:
+        with updates.trainer.unsynchronised():
+            alone = _repeated(updates.timed, seconds / 4)
+        facts["shares"]["exchange"] = max(
+            1 - statistics.median(sum(each.values()) for each in alone) / median, 0
+        )
+    return facts
+
+
+def _repeated(work: Callable[[], dict[str, float]], seconds: float) -> list[dict[str, float]]:
+    """What `work` returns, three times and then until the time is over."""
+    deadline, results = time.perf_counter() + seconds, []
+    while len(results) < 3 or time.perf_counter() < deadline:
+        results.append(work())
+    return results
+
+
+def _shares(phases: list[dict[str, float]]) -> dict[str, float]:
+    """Each phase's part of the whole time; what a phase is, see `_Updates`."""
+    total = sum(sum(each.values()) for each in phases)
+    names = {name for each in phases for name in each}
+    return {name: sum(each.get(name, 0) for each in phases) / total for name in sorted(names)}
+
+
+def _gemm_rate(benchmark: Benchmark) -> float:
+    """FLOP/s of a large product of matrices in the run's precision: what no step can exceed."""
+    device = benchmark.run.device
+    dtype = torch.bfloat16 if benchmark.settings.precision == "bf16" else torch.float32
+    side = GEMM_SIDE[device.type]
+    left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    stopwatch = Stopwatch(device)
+
+    def product() -> dict[str, float]:
+        stopwatch.begin("product")
+        left @ right
+        return stopwatch.end()
+
+    return 2 * side**3 / min(each["product"] for each in _repeated(product, GEMM_S))
+
+
+def _evaluate(benchmark: Benchmark, model: torch.nn.Module, seconds: float) -> Facts | None:
+    """Of a second evaluation, if there is time: the first one also compiles kernels and opens files.
+
+    None where evaluating is off the clock.
+    """
+    if benchmark.evaluates_off_the_clock:
+        return None
+    took = _timed_evaluation(benchmark, model)
+    if took < seconds:
+        took = _timed_evaluation(benchmark, model)
+    samples = benchmark.sample_counts().evaluation
+    return {"samples": samples, "seconds": took, "samples_per_s": samples / took}
+
+
+def _timed_evaluation(benchmark: Benchmark, model: torch.nn.Module) -> float:
+    model.eval()
+    start = time.perf_counter()
+    with torch.inference_mode(), autocast(benchmark):
+        benchmark.evaluate(model)  # gives numbers, so the device has finished
+    return time.perf_counter() - start
+
+
+def _forget_peaks(device: torch.device) -> None:
+    """Let the peaks of memory begin anew."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peaks(device: torch.device) -> dict[str, int]:
+    """Bytes of host and device that were in use at most; the host's with those of finished worker processes."""
+    (line,) = (
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
+    )
+    peaks = {"host_bytes": int(line.split()[1]) * 1024}
+    if device.type == "cuda":
+        peaks["device_bytes"] = torch.cuda.max_memory_allocated(device)
+    return peaks
