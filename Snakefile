@@ -4,6 +4,7 @@
 #   data/<scale>/<dataset>/prepared/manifest.json                       what training reads
 #   results/<scale>/<submitter>/systems/<system>.json                   description of a system
 #   results/<scale>/<submitter>/results/<system>/<benchmark>/result_<n>.txt   log of a timed run
+#   results/<scale>/rehearsals/<system>/<benchmark>.json                what a rehearsal measured
 #   results/<scale>/scores.csv, scores.json, scores.md, report.html     what came of it
 from snakemake.utils import min_version
 
@@ -26,6 +27,7 @@ include: "workflow/rules/coco.smk"
 include: "workflow/rules/kits19.smk"
 include: "workflow/rules/minigo_models.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/rehearse.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/report.smk"
 

@@ -35,8 +35,10 @@ ARROWS = {  # area -> what its modules may reach, directly or not, beside the ar
     "miniatures": set(),
     "nn": CONTRACTS,
     "harness": CONTRACTS | {"nn"},
+    "rehearsal": CONTRACTS
+    | {"harness", "nn", "config", "systems", "registry", "scoring", "rounds", "options"},
     "scoring": {"rounds", "registry", "receipts", "errors", "options", "names"},
-    "report": {"scoring", "rounds", "registry", "receipts", "errors"},
+    "report": {"rehearsal", "scoring", "rounds", "registry", "receipts", "errors"},
     "datasets": BASE,  # what several data sets share
     **{f"datasets.{name}": BASE | {"datasets", "archives"} for name in registry.datasets()},
     **{
@@ -127,6 +129,31 @@ def test_importing_it_all_does_not_load_torch() -> None:
     code = f"import sys, importlib\nfor name in {names}: importlib.import_module(name)\nprint('torch' in sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert len(names) > 30 and result.stdout == "False\n"
+
+
+BARE = {"torch", "torchvision", "torchaudio", "numpy", "numba", "PyYAML", "click"}
+SMALL = {"pydantic", "pydantic_core", "annotated-types", "typing-inspection", "typing_extensions"}
+SMALL |= {"orjson", "safetensors", "h5py", "pillow", "faster-coco-eval"}
+BROUGHT = {"triton", "sympy", "mpmath", "llvmlite", "setuptools", "cuda-bindings", "cuda-pathfinder"}
+BROUGHT |= {"scipy", "tqdm", "defusedxml"}  # taken where they are: by PyTorch, numba, pillow
+REHEARSES = """
+import sys
+from importlib.metadata import packages_distributions
+import octathlon.cli, octathlon.rehearsal.command
+from octathlon import registry
+
+for name in registry.benchmarks():
+    registry.benchmark_class(name), registry.synthetic(name)
+owners = packages_distributions()
+print(*{owner for name in list(sys.modules) for owner in owners.get(name, ())}, sep="\\n")
+"""
+
+
+def test_a_rehearsal_needs_little() -> None:
+    """It runs on an image with PyTorch and a few small wheels: no Snakemake, no mlperf-logging."""
+    command = [sys.executable, "-W", "ignore", "-c", REHEARSES]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert BARE <= set(output.split()) <= BARE | SMALL | BROUGHT | {"octathlon"}
 
 
 def test_miniatures_import_nothing_of_ours() -> None:

@@ -33,6 +33,15 @@ SEEDED = click.option("--seed", type=SEED, default=1, show_default=True)
 OWNER = click.option("--submitter", type=SUBMITTER, default="octathlon", show_default=True)
 STATUS = click.option("--status", type=click.Choice(names.STATUSES), default="research", show_default=True)
 
+DEVICE = click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+THREADS = click.option(
+    "--threads",
+    type=click.IntRange(1, names.MOST_CORES),
+    default=1,
+    show_default=True,
+    help="CPU threads of each rank.",
+)
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="octathlon")
@@ -117,14 +126,8 @@ def prepare(
 @OWNER
 @click.option("--platform", type=SYSTEM, default="local", show_default=True, help="The system's name.")
 @STATUS
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option(
-    "--threads",
-    type=click.IntRange(1, names.MOST_CORES),
-    default=1,
-    show_default=True,
-    help="CPU threads of each rank.",
-)
+@DEVICE
+@THREADS
 @click.option("--max-blocks", type=click.IntRange(1), help="Stop after so many evaluations: a smoke test.")
 def train(benchmark: str, overrides: dict[str, Any], scale: str, **options: Any) -> None:
     """Train a BENCHMARK from scratch to its target, on the clock. A missed target is a result: exit code 0."""
@@ -134,6 +137,40 @@ def train(benchmark: str, overrides: dict[str, Any], scale: str, **options: Any)
     settings = resolve("benchmarks", benchmark, scale, overrides)
     _check_data(benchmark, options["data"])
     run(registry.benchmark_class(benchmark), settings, Session(benchmark=benchmark, **options))
+
+
+@octathlon.command()
+@click.argument("benchmarks", nargs=-1, metavar="[BENCHMARK]...")
+@click.option(
+    "--data", type=INPUT_FOLDER, help="A prepared data set, for one benchmark; default: made-up data."
+)
+@SCALE
+@SETTINGS
+@SEEDED
+@DEVICE
+@THREADS
+@click.option(
+    "--accelerators",
+    type=click.IntRange(1),
+    help="Of the system that runs are forecast for, each with its part of the batch; default: those of the rehearsal.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(1),
+    default=40,
+    show_default=True,
+    help="For each benchmark, without building and compiling.",
+)
+@click.option("--json", "output", type=OUTPUT_FILE, help="Where all that was measured goes.")
+def rehearse(benchmarks: tuple[str, ...], output: Path | None, **options: Any) -> None:
+    """Measure what steps of each BENCHMARK (default: all) take here, and forecast its runs. Alone or under torchrun."""
+    from octathlon.rehearsal.command import Plan, rehearse_all
+
+    if options["data"]:
+        if len(benchmarks) != 1:
+            raise OctathlonError("--data: name the one benchmark that trains on them")
+        _check_data(benchmarks[0], options["data"])
+    rehearse_all(list(benchmarks) or registry.benchmarks(), Plan(**options), output)
 
 
 def _check_data(benchmark: str, folder: Path | None) -> None:
@@ -174,11 +211,14 @@ def system(name: str, output: Path, fields: dict[str, Any], **facts: Any) -> Non
 @click.option("--systems", type=INPUT_FOLDER, help="The folder of system descriptions.")
 @click.option("--html", type=OUTPUT_FILE, required=True)
 @click.option("--scale", type=click.Choice(registry.SCALES), help="Of the runs; the scores do not say it.")
-def report(scores: Path, systems: Path | None, html: Path, scale: str | None) -> None:
+@click.option("--rehearsal", "rehearsals", type=INPUT_FILE, multiple=True, help="JSON of octathlon rehearse.")
+def report(
+    scores: Path, systems: Path | None, html: Path, scale: str | None, rehearsals: tuple[Path, ...]
+) -> None:
     """Draw the page from SCORES (scores.json)."""
     from octathlon.report.page import write_page
 
-    write_page(scores, systems, html, scale)
+    write_page(scores, systems, html, scale, rehearsals)
 
 
 for command in (score, compare, check, package):

@@ -199,26 +199,44 @@ def manifest(wildcards):
 def train_options(wildcards):
     """What `octathlon train` is told beside its output."""
     dataset = registry.dataset_of(wildcards.benchmark)
-    system = KEYS.systems[wildcards.system]
-    options = {
-        "scale": KEYS.scale,
+    options = rank_options(wildcards) | {
         "seed": KEYS.seed + int(wildcards.n),
-        "settings": json.dumps(
-            CONFIG.benchmarks[wildcards.benchmark].training(), sort_keys=True
-        ),
         "submitter": KEYS.submitter,
         "platform": wildcards.system,
         "status": KEYS.status,
+    }
+    return (["--data", prepared(dataset)] if dataset else []) + as_options(options)
+
+
+def rank_options(wildcards):
+    """What the ranks of a benchmark on a system are told, in earnest and in a rehearsal."""
+    system = KEYS.systems[wildcards.system]
+    settings = CONFIG.benchmarks[wildcards.benchmark].training()
+    return {
+        "scale": KEYS.scale,
+        "settings": json.dumps(settings, sort_keys=True),
         "device": "cuda" if system.accelerators_per_node else "cpu",
         "threads": system.cores_per_node // system.processes_per_node,
     }
-    return (["--data", prepared(dataset)] if dataset else []) + as_options(options)
 
 
 def train_code(wildcards):
     return code(
         f"octathlon.benchmarks.{wildcards.benchmark}.benchmark",
         "octathlon.harness.session",
+    )
+
+
+def rehearse_options(wildcards):
+    """What `octathlon rehearse` is told beside its output."""
+    return as_options(rank_options(wildcards) | {"seed": KEYS.seed})
+
+
+def rehearse_code(wildcards):
+    return code(
+        f"octathlon.benchmarks.{wildcards.benchmark}.benchmark",
+        f"octathlon.benchmarks.{wildcards.benchmark}.synthetic",
+        "octathlon.rehearsal.command",
     )
 
 
@@ -281,6 +299,28 @@ def logs():
 def descriptions():
     """The descriptions of all systems."""
     return [of_organisation("systems", f"{system}.json") for system in KEYS.systems]
+
+
+def rehearsals():
+    """What is measured of all benchmarks on all systems in a rehearsal."""
+    return [
+        results("rehearsals", system, f"{benchmark}.json")
+        for system in KEYS.systems
+        for benchmark in CONFIG.benchmarks
+    ]
+
+
+def held_rehearsals(_wildcards):
+    """Those that there are: a round needs none."""
+    return [path for path in rehearsals() if Path(path).exists()]
+
+
+def report_options(wildcards):
+    """What `octathlon report` is told beside scores and page."""
+    options = {"scale": KEYS.scale, "systems": of_organisation("systems")}
+    return as_options(options) + [
+        f"--rehearsal={path}" for path in held_rehearsals(wildcards)
+    ]
 
 
 def run_counts():

@@ -7,6 +7,7 @@ rule report_page:
     input:
         scores=results("scores.json"),
         systems=descriptions(),
+        rehearsals=held_rehearsals,
     output:
         report(
             results("report.html"),
@@ -25,7 +26,7 @@ rule report_page:
     params:
         code=code("octathlon.report.page"),
         data=data_digest("report/*", "rounds/*"),
-        options=as_options({"scale": KEYS.scale, "systems": of_organisation("systems")}),
+        options=report_options,
     shell:
         "octathlon report {input.scores:q} --html {output:q} {params.options:q} &> {log:q}"
 

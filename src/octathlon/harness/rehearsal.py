@@ -10,6 +10,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +46,8 @@ def rehearse(
         seconds: about how long it may take. Building and compiling come on top, and one evaluation is always done.
 
     Returns:
-        `local_batch`, `wanted_local_batch`, and a mapping for each of `loader`, `training`, `evaluation`; numbers in
-        seconds, bytes, samples.
+        `local_batch`, `wanted_local_batch`, `samples` of the data, and a mapping for each of `loader`, `training` and
+        `evaluation`; numbers in seconds, bytes, samples.
 
     Raises:
         OctathlonError: if the settings don't fit the data or the machine.
@@ -55,7 +56,7 @@ def rehearse(
     while True:
         try:
             facts = _measure(benchmark_class, settings, run, seconds)
-            return {"wanted_local_batch": wanted, "local_batch": settings.local_batch_size(run.world)} | facts
+            return facts | {"wanted_local_batch": wanted, "local_batch": settings.local_batch_size(run.world)}
         except torch.OutOfMemoryError:
             if settings.local_batch_size(run.world) % 2:
                 raise
@@ -79,7 +80,13 @@ def _measure(
     # The evaluation is measured as a run does it: with the workers that were of no use to what came before.
     benchmark.settings = settings
     evaluation = _evaluate(benchmark, model, seconds * (1 - LOADING - TRAINING))
-    return {"loader": loader, "training": training | _peaks(run.device), "evaluation": evaluation}
+    counts = benchmark.sample_counts()
+    return {
+        "samples": {"train": counts.train, "evaluation": counts.evaluation},
+        "loader": loader,
+        "training": training | _peaks(run.device),
+        "evaluation": evaluation,
+    }
 
 
 class _Enough(Exception):  # noqa: N818 - it is no error
@@ -95,12 +102,20 @@ class _Collector:
         self._benchmark = benchmark
         self._weight = 0.0
         self._deadline = time.perf_counter() + seconds
+        self._times: list[float] = []
+
+    @property
+    def seconds_per_update(self) -> float:
+        """Without the first one, for which files are opened."""
+        return (self._times[-1] - self._times[0]) / (len(self._times) - 1)
 
     def step(self, batch: Batch) -> None:
         self.updates[-1].append(_pinned(batch) if self._benchmark.run.device.type == "cuda" else batch)
         self._weight += self._benchmark.weight(batch)
         if self._weight > 1 - 1e-6:
-            if len(self.updates) == MOST_BATCHES or time.perf_counter() > self._deadline:
+            self._times.append(time.perf_counter())
+            late = len(self.updates) > 1 and self._times[-1] > self._deadline
+            if late or len(self.updates) == MOST_BATCHES:
                 raise _Enough
             self._weight = 0.0
             self.updates.append([])
@@ -125,13 +140,10 @@ def _pinned(batch: Batch) -> Batch:
 def _load(benchmark: Benchmark, seconds: float) -> tuple[list[list[Batch]], Facts]:
     """The micro-batches of a few global batches, and how fast one process made them."""
     collector = _Collector(benchmark, seconds)
-    start = time.perf_counter()
-    try:
+    with suppress(_Enough):
         benchmark.train_block(collector, math.inf)
-    except _Enough:
-        elapsed = time.perf_counter() - start
-    samples = len(collector.updates) * benchmark.settings.global_batch_size / benchmark.run.world
-    return collector.updates, {"samples_per_s": samples / elapsed}
+    samples = benchmark.settings.global_batch_size / benchmark.run.world
+    return collector.updates, {"samples_per_s": samples / collector.seconds_per_update}
 
 
 class _Updates:

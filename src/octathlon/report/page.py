@@ -14,10 +14,12 @@ from typing import Any
 
 import octathlon.report
 from octathlon.receipts import file_digest, publish
+from octathlon.rehearsal.table import HEADER
 from octathlon.report import plots
 from octathlon.report.boards import board_of
 from octathlon.report.plots import Series, panels, runs_of, strip
 from octathlon.report.published import published
+from octathlon.report.rehearsals import read_rehearsals
 from octathlon.report.results import Entry, Results, read_results
 from octathlon.report.systems import read_systems
 from octathlon.scoring.rules import Bounds, all_rounds, load_round
@@ -29,7 +31,9 @@ MOST_OPEN = 6
 """Systems whose quality panels are shown at once; those of more are folded away."""
 
 
-def write_page(scores: Path, systems: Path | None, html: Path, scale: str | None = None) -> None:
+def write_page(
+    scores: Path, systems: Path | None, html: Path, scale: str | None = None, rehearsals: Sequence[Path] = ()
+) -> None:
     """Draw the page.
 
     Args:
@@ -37,6 +41,7 @@ def write_page(scores: Path, systems: Path | None, html: Path, scale: str | None
         systems: the folder of the systems' descriptions.
         html: the page.
         scale: mini or full, which the scores do not say; None: not stated.
+        rehearsals: what `octathlon rehearse --json` wrote.
 
     Raises:
         OctathlonError: if `scores` is not what it should be, or the page cannot be written.
@@ -44,6 +49,8 @@ def write_page(scores: Path, systems: Path | None, html: Path, scale: str | None
     results = read_results(scores)
     text = _template().render(
         **_contents(results, systems, scale, scores.parent),
+        rehearsals=read_rehearsals(rehearsals),
+        rehearsed=HEADER,
         scale=scale,
         version=version("octathlon"),
         digest=file_digest(scores),

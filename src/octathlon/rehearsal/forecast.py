@@ -1,0 +1,113 @@
+"""What was measured, as the time of whole runs on a whole system, beside what others published."""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from octathlon.contracts import Cadence
+from octathlon.scoring import rule_data
+from octathlon.scoring.compare import load
+from octathlon.scoring.rcp import at_batch_size, references
+from octathlon.scoring.rules import load_round
+from octathlon.settings import BenchmarkSettings
+
+ROUND = "v1.1"
+FIRST_EPOCH = {"dlrm": 1}
+"""Where the reference convergence points do not count from 0."""
+EXCHANGE_LIMITS = 0.2
+"""The part of a step that ranks may wait for one another before this counts as what limits."""
+
+Facts = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """What the runs will have."""
+
+    accelerators: int
+    rehearsed: int
+    """How many of them were rehearsed on."""
+
+
+def forecast(
+    benchmark: str, settings: BenchmarkSettings, measured: Facts, samples: Mapping[str, int], system: System
+) -> dict[str, Any]:
+    """The seconds of a run to the target and of all runs; how they come about, and what limits them.
+
+    The target is reached after as many epochs as the reference took at this batch size, in the mean. In the open
+    division, where no reference is known, all of the cadence is counted: the longest that a run can take. Where more
+    accelerators will run than were rehearsed on, reducing gradients between them is not in it.
+
+    Args:
+        measured: of `harness.rehearsal.rehearse`.
+        samples: `train` and `evaluation` of the real data set.
+    """
+    facts = {"limited_by": limit(measured, system), "workers": workers(measured, system)}
+    facts["published"] = published(benchmark, system.accelerators)
+    progress = _progress(benchmark, settings)
+    if progress is None or measured["evaluation"] is None:
+        return facts
+    cadence = Cadence(**settings.cadence.model_dump())
+    trained = progress * (samples["train"] if cadence.unit == "epochs" else 1)
+    updates = math.ceil(trained / settings.global_batch_size)
+    evaluations = 1 + sum(mark < progress for mark in cadence.marks())
+    smaller = measured["wanted_local_batch"] / measured["local_batch"]
+    training = updates * measured["training"]["median_s"] * smaller
+    evaluation = measured["evaluation"]
+    share = system.rehearsed / system.accelerators
+    once = evaluation["seconds"] * samples["evaluation"] / evaluation["samples"] * share
+    run = training + evaluations * once
+    return facts | {
+        "updates": updates,
+        "evaluations": evaluations,
+        "training_s": training,
+        "evaluation_s": evaluations * once,
+        "run_s": run,
+        "all_runs_s": run * settings.runs,
+    }
+
+
+def _progress(benchmark: str, settings: BenchmarkSettings) -> float | None:
+    """Epochs or samples to the target; None where nobody knows."""
+    if settings.division == "open":
+        return settings.cadence.limit
+    points = references(benchmark, load_round(ROUND).tasks[benchmark].drop)
+    if not points:
+        return None
+    batch = min(settings.global_batch_size, points[-1].batch_size)
+    return at_batch_size(points, batch, settings.runs).mean - FIRST_EPOCH.get(benchmark, 0)
+
+
+def workers(measured: Facts, system: System) -> int:
+    """Processes that must read data for one accelerator, so that it need not wait."""
+    rate = measured["training"]["samples_per_s"] / system.rehearsed
+    return math.ceil(rate / measured["loader"]["samples_per_s"])
+
+
+def limit(measured: Facts, system: System) -> str:
+    """What a faster machine should have more of: memory, loader (cores), exchange (network), or kernels."""
+    if measured["local_batch"] < measured["wanted_local_batch"]:
+        return "memory"
+    if workers(measured, system) > max((os.cpu_count() or 1) // system.rehearsed, 1):
+        return "loader"
+    if measured["training"]["shares"].get("exchange", 0) > EXCHANGE_LIMITS:
+        return "exchange"
+    return "kernels"
+
+
+def published(benchmark: str, accelerators: int) -> dict[str, Any] | None:
+    """The closed results of the round with as many accelerators: how many, and their seconds; None without any."""
+    seconds = [
+        each.minutes * 60
+        for each in load(rule_data.ROUNDS / f"published_{ROUND}.csv")
+        if (each.benchmark, each.division, each.accelerators) == (benchmark, "closed", accelerators)
+        and not math.isnan(each.minutes)
+    ]
+    if not seconds:
+        return None
+    return {"entries": len(seconds), "best_s": min(seconds), "median_s": statistics.median(seconds)}

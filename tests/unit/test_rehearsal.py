@@ -1,0 +1,209 @@
+"""Rehearsals of all eight benchmarks, at mini scale and for real; and what is forecast from them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from toy_benchmark import DEFAULTS, Toy
+
+from octathlon import registry
+from octathlon.config import resolve
+from octathlon.contracts import Run
+from octathlon.harness.rehearsal import rehearse
+from octathlon.receipts import read_json
+from octathlon.rehearsal.forecast import System, forecast
+from octathlon.settings import BenchmarkSettings
+
+CPU = torch.device("cpu")
+WAITS = {"maskrcnn": 200, "rnnt": 1, "dlrm": 1}
+"""How often a step of a benchmark may wait for the device; others never."""
+
+
+def written(name: str, scale: str, folder: Path, share: float = 1):
+    """The settings to rehearse with, and the manifest of the made-up data."""
+    settings = resolve("benchmarks", name, scale, {})
+    data = resolve("datasets", registry.dataset_of(name), scale, {})
+    settings = registry.synthetic(name).write(folder, settings, data, share)
+    return settings, read_json(folder / "manifest.json")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("name", registry.benchmarks())
+def test_a_rehearsal_measures_every_benchmark(name, tmp_path):
+    settings, manifest = written(name, "mini", tmp_path)
+    run = Run(seed=1, device=CPU, data=tmp_path, manifest=manifest)
+    facts = rehearse(registry.benchmark_class(name), settings, run, seconds=0.1)
+    training = facts["training"]
+    assert facts["local_batch"] == facts["wanted_local_batch"] == settings.global_batch_size
+    assert training["updates"] >= 3 and training["p95_s"] >= training["median_s"] > 0
+    assert training["samples_per_s"] == pytest.approx(settings.global_batch_size / training["median_s"])
+    assert sum(training["shares"].values()) == pytest.approx(1)
+    assert {"forward", "loss", "backward", "optimizer"} <= set(training["shares"])
+    assert sum(training["synchronisations"].values()) <= WAITS.get(name, 0), training["synchronisations"]
+    assert 0 < training["share_of_gemm"] < 1
+    assert training["host_bytes"] > 1e8
+    assert facts["loader"]["samples_per_s"] > 0
+    if name == "minigo":
+        assert facts["evaluation"] is None  # it is off the clock
+    else:
+        assert facts["evaluation"]["samples"] == facts["samples"]["evaluation"]
+
+
+class Wide(Toy):
+    """A step of N samples is N products of 1 by 50 and 50 by 7, forward; backward, the weight's gradient alone."""
+
+    limit = 64
+
+    def build_model(self):
+        return torch.nn.Linear(50, 7, bias=False)
+
+    def loss(self, model, batch):
+        if len(batch) > self.limit:
+            raise torch.OutOfMemoryError("no more memory")
+        return model(torch.ones(len(batch), 50)).sum()
+
+    def evaluate(self, model):
+        return {"error": 0.0}
+
+
+def wide(limit: int = 64, **changes):
+    settings = BenchmarkSettings(**(DEFAULTS | changes))
+    return rehearse(
+        type("Limited", (Wide,), {"limit": limit}), settings, Run(seed=1, device=CPU), seconds=0.05
+    )
+
+
+def test_flops_are_those_of_the_products():
+    assert wide()["training"]["flops"] == 2 * (2 * 8 * 50 * 7)
+
+
+def test_an_update_is_a_whole_global_batch():
+    assert wide(gradient_accumulation_steps=4)["training"]["flops"] == 2 * (2 * 8 * 50 * 7)
+
+
+def test_too_little_memory_gives_the_batch_that_fits():
+    facts = wide(limit=3, global_batch_size=16)
+    assert (facts["wanted_local_batch"], facts["local_batch"]) == (16, 2)
+    assert facts["training"]["flops"] == 2 * (2 * 2 * 50 * 7)
+
+
+def test_made_up_utterances_are_as_long_as_real_ones(tmp_path):
+    _, manifest = written("rnnt", "full", tmp_path)
+    seconds = np.load(tmp_path / "train.npy")["samples"] / 16000
+    assert seconds.mean() == pytest.approx(12.3, abs=0.2)  # of LibriSpeech's 960 hours
+    assert seconds.max() <= manifest["max_duration_s"] and (np.diff(seconds) >= 0).all()
+    assert len(seconds) == 278528 and manifest["pieces"] == 1023
+
+
+def test_made_up_text_is_as_long_as_real_text(tmp_path):
+    from octathlon.datasets.wikipedia.shards import read_shard
+
+    written("bert", "full", tmp_path)
+    samples = read_shard(tmp_path / "train-0.hdf5")
+    lengths = samples.fields["input_ids"].lengths
+    assert lengths.mean() == pytest.approx(250, rel=0.1) and lengths.max() == 512
+    assert samples.fields["masked_lm_positions"].lengths.max() == 76
+
+
+def test_a_part_of_a_system_has_its_part_of_the_embeddings(tmp_path):
+    _, manifest = written("dlrm", "full", tmp_path, share=1 / 8)
+    assert sum(manifest["table_sizes"]) == pytest.approx(187_767_399 / 8, rel=1e-4)
+    rows = np.fromfile(tmp_path / "rows.bin", "<i4").reshape(-1, 40)
+    assert (rows[:, 14:] < manifest["table_sizes"]).all() and (rows >= 0).all()
+
+
+# What 8 A100 did in v1.1: samples per second of each, and seconds of a run and of its evaluations (their median).
+A100 = {
+    "resnet": (3293, 1749, 16),
+    "ssd": (1528, 496, 15),
+    "maskrcnn": (75.1, 2770, 249),
+    "unet3d": (34.9, 1494, 195),
+    "rnnt": (966, 2035, 23),
+    "dlrm": (4.60e6, 103, 8),
+}
+EVALUATIONS = {"resnet": 9, "ssd": 10, "maskrcnn": 14, "unet3d": 58, "rnnt": 56, "dlrm": 18}
+
+
+def measured(rate: float, batch: int, evaluation: dict | None, **facts):
+    training = {"median_s": batch / (8 * rate), "samples_per_s": 8 * rate, "shares": {}}
+    facts = {"wanted_local_batch": 1, "local_batch": 1} | facts
+    return {"training": training, "evaluation": evaluation, "loader": {"samples_per_s": 1e12}, **facts}
+
+
+@pytest.mark.parametrize("name", A100)
+def test_published_rates_give_published_times(name):
+    rate, seconds, evaluating = A100[name]
+    settings = resolve("benchmarks", name, "full", {})
+    sizes = resolve("datasets", registry.dataset_of(name), "full", {}).synthetic
+    evaluation = {"seconds": evaluating / EVALUATIONS[name], "samples": sizes["eval"]}
+    told = forecast(
+        name,
+        settings,
+        measured(rate, settings.global_batch_size, evaluation),
+        {"train": sizes["train"], "evaluation": sizes["eval"]},
+        System(accelerators=8, rehearsed=8),
+    )
+    assert told["run_s"] == pytest.approx(seconds, rel=0.1)
+    assert told["all_runs_s"] == pytest.approx(settings.runs * told["run_s"])
+    assert told["published"]["best_s"] <= seconds * 1.05
+
+
+def test_half_the_memory_takes_twice_as_long_and_is_what_limits():
+    settings = resolve("benchmarks", "resnet", "full", {})
+    samples, system = {"train": 1281167, "evaluation": 50000}, System(accelerators=8, rehearsed=8)
+    evaluation = {"seconds": 0.0, "samples": 1}
+    whole = forecast("resnet", settings, measured(3000, 3264, evaluation), samples, system)
+    half = measured(3000, 3264, evaluation, wanted_local_batch=408, local_batch=204)
+    halved = forecast("resnet", settings, half, samples, system)
+    assert halved["run_s"] == pytest.approx(2 * whole["run_s"])
+    assert (whole["limited_by"], halved["limited_by"]) == ("kernels", "memory")
+
+
+def test_what_limits_is_named():
+    settings = resolve("benchmarks", "resnet", "full", {})
+    facts = measured(3000, 3264, None)
+    facts["training"]["shares"]["exchange"] = 0.3
+    told = forecast("resnet", settings, facts, {}, System(accelerators=8, rehearsed=8))
+    assert told["limited_by"] == "exchange"
+    facts["loader"] = {"samples_per_s": 2.9}
+    told = forecast("resnet", settings, facts, {}, System(accelerators=8, rehearsed=8))
+    assert (told["limited_by"], told["workers"]) == ("loader", 1035)
+
+
+def octathlon(*arguments: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    program = str(Path(sys.executable).with_name("octathlon"))
+    return subprocess.run([*launcher, program, *arguments], capture_output=True, text=True, check=False)
+
+
+def test_two_ranks_rehearse_for_four_accelerators(tmp_path):
+    torchrun = str(Path(sys.executable).with_name("torchrun"))
+    launcher = (torchrun, "--standalone", "--nproc-per-node", "2", "--no-python")
+    output = tmp_path / "dlrm.json"
+    options = ("--seconds", "1", "--accelerators", "4", "--json", str(output))
+    done = octathlon("rehearse", "dlrm", *options, launcher=launcher)
+    assert done.returncode == 0, done.stderr
+    content = json.loads(output.read_text())
+    facts = content["benchmarks"]["dlrm"]
+    assert content["machine"]["ranks"] == 2 and content["machine"]["accelerators"] == 4
+    assert facts["local_batch"] == facts["global_batch"] // 4
+    assert 0 <= facts["training"]["shares"]["exchange"] < 1
+    assert done.stdout.count("| dlrm |") == 1
+
+
+def test_what_cannot_be_rehearsed_is_said_in_a_sentence(tmp_path):
+    done = octathlon("rehearse", "dlrm", "resnet", "--data", str(tmp_path))
+    assert (done.returncode, done.stderr) == (
+        1,
+        "octathlon: --data: name the one benchmark that trains on them\n",
+    )
+    done = octathlon("rehearse", "dlrm", "--accelerators", "3", "--json", str(tmp_path / "dlrm.json"))
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "dlrm: global_batch_size 128 does not divide into 3 ranks" in done.stdout
+    facts = json.loads((tmp_path / "dlrm.json").read_text())["benchmarks"]["dlrm"]
+    assert facts["error"].startswith("global_batch_size 128 does not divide")
