@@ -157,9 +157,9 @@ def train(benchmark: str, overrides: dict[str, Any], scale: str, **options: Any)
 @click.option(
     "--seconds",
     type=click.FloatRange(1),
-    default=40,
+    default=20,
     show_default=True,
-    help="For each benchmark, without building and compiling.",
+    help="To measure each benchmark; building and compiling come on top.",
 )
 @click.option("--json", "output", type=OUTPUT_FILE, help="Where all that was measured goes.")
 def rehearse(benchmarks: tuple[str, ...], output: Path | None, **options: Any) -> None:

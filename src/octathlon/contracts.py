@@ -159,6 +159,8 @@ class Benchmark(ABC, Generic[Settings]):
 
     evaluates_off_the_clock: ClassVar[bool] = False
     """Whether the rules time only the training of the checkpoint that meets the target, as minigo's do."""
+    fixed_shapes: ClassVar[bool] = True
+    """Whether all training batches have one shape, for which it pays to try out which kernels are fastest."""
     logs_trained_samples: ClassVar[bool] = False
     """True where `train_samples` is what a run trained on, logged at its end, instead of the data set's size."""
 
@@ -227,6 +229,11 @@ class Benchmark(ABC, Generic[Settings]):
         """Names of parameters that differ from rank to rank and keep out of the gradient reduction; default: none.
         Their gradients must already be those of the global mean loss."""
         return ()
+
+    def compiled_parts(self, model: nn.Module) -> Iterable[nn.Module]:
+        """What torch.compile is let loose on, part by part, if the settings say so; default: the model's children.
+        Parts of the same code and shapes are compiled once."""
+        return model.children()
 
     def weight(self, batch: Batch) -> float:
         """A micro-batch's part of what this rank has of the global batch; default: all are alike. The update follows

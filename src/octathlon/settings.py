@@ -44,6 +44,9 @@ class BenchmarkSettings(Strict):
     global_batch_size: PositiveInt = Field(description="samples of one optimizer update, over all ranks")
     gradient_accumulation_steps: PositiveInt = Field(description="micro-batches of one optimizer update")
     precision: Literal["fp32", "bf16"] = Field(description="autocast type of forward and loss")
+    compile: Literal["none", "default", "reduce-overhead"] = Field(
+        "none", description="torch.compile's mode for the model's parts; reduce-overhead: with CUDA graphs"
+    )
     loader_workers: int = Field(
         ge=0, description="worker processes that read data, per rank; 0: in the run itself"
     )

@@ -34,6 +34,15 @@ def test_nothing_changed_nothing_runs(project):
     assert project.run() == set()
 
 
+def test_a_rehearsal_comes_onto_the_page_and_reruns_no_run(project):
+    rehearsal = "results/mini/rehearsals/local/dlrm.json"
+    assert project.run(rehearsal) == {f"rehearse {rehearsal}"}
+    assert project.run() == {"report_page results/mini/report.html"}
+    page = (project.folder / "results/mini/report.html").read_text()
+    assert '<section id="rehearsals">' in page and '<th scope="row">dlrm</th>' in page
+    assert project.run() == set()
+
+
 def test_touched_archives_and_sources_rerun_nothing(project):
     for path in [*archives_of(project, "imagenet"), *archives_of(project, "click_logs")]:
         path.touch()

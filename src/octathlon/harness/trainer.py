@@ -40,6 +40,7 @@ class StepTrainer:
         self.progress = Progress(train_samples=benchmark.sample_counts().train)
         self.model = model
         self._benchmark = benchmark
+        _tune(benchmark, model)
         self._wrapped = _wrap(benchmark, model)
         self._optimizer = optimizer
         self._schedule = schedule
@@ -125,6 +126,14 @@ def autocast(benchmark: Benchmark) -> torch.autocast:
     """The precision of forward and loss."""
     enabled = benchmark.settings.precision == "bf16"
     return torch.autocast(benchmark.run.device.type, torch.bfloat16, enabled)
+
+
+def _tune(benchmark: Benchmark, model: nn.Module) -> None:
+    """Let libraries look for the fastest kernels, off the clock: steps only gain where shapes stay."""
+    torch.backends.cudnn.benchmark = benchmark.fixed_shapes
+    if (mode := benchmark.settings.compile) != "none":
+        for part in benchmark.compiled_parts(model):
+            part.compile(mode=mode, dynamic=not benchmark.fixed_shapes)
 
 
 def _wrap(benchmark: Benchmark, model: nn.Module) -> nn.Module:

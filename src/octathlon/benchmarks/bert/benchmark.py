@@ -29,6 +29,7 @@ EPSILON = 1e-5
 class LanguageModelling(Benchmark[Settings]):
     """The contract's members for bert. A run sees a small part of the data: samples tell how long it took."""
 
+    fixed_shapes = False
     logs_trained_samples = True
 
     def __init__(self, settings: Settings, run: Run) -> None:

@@ -37,6 +37,8 @@ from octathlon.nn.sampling import epoch_order, rank_share
 class HeavyDetection(Benchmark[Settings]):
     """The contract's members for maskrcnn."""
 
+    fixed_shapes = False
+
     def __init__(self, settings: Settings, run: Run) -> None:
         super().__init__(settings, run)
         self._local_batch = settings.local_batch_size(run.world)

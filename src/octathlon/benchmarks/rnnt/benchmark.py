@@ -39,6 +39,8 @@ from octathlon.nn.world import all_sum
 class SpeechRecognition(Benchmark[Settings]):
     """The contract's members for rnnt."""
 
+    fixed_shapes = False
+
     def __init__(self, settings: Settings, run: Run) -> None:
         super().__init__(settings, run)
         self._local_batch = settings.local_batch_size(run.world)
