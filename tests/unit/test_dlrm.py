@@ -273,7 +273,7 @@ def outcome(data: Path, seed: int) -> tuple[bool, float]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 11))
+@pytest.mark.parametrize("seed", range(1, 6))
 def test_mini_reaches_the_target_whatever_the_seed(mini: Path, seed: int) -> None:
     assert outcome(mini, seed)[0]
 
