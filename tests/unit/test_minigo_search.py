@@ -162,7 +162,7 @@ def test_a_search_finds_the_move_that_wins():
 # Features --------------------------------------------------------------------------------------------------
 
 
-def planes_after(moves: list[int], size: int = 5) -> np.ndarray:
+def planes_after(moves: list[int], size: int = 5, source: np.ndarray | None = None) -> np.ndarray:
     search = Search(settings(board_size=size), 1, constant(points=size * size))
     search.reset(0, 1)
     for move in moves:
@@ -170,7 +170,8 @@ def planes_after(moves: list[int], size: int = 5) -> np.ndarray:
     legal, chains = np.zeros(size * size + 1, np.int8), empty_chains(size)
     planes = np.zeros((13, size * size), np.uint8)
     find_legal(search.trees, search.go, chains, 0, 0, False, legal)
-    write_planes(search.trees, search.go, chains, 0, 0, legal, planes)
+    source = search.go.symmetries[0] if source is None else source
+    write_planes(search.trees, search.go, chains, 0, 0, legal, source, planes)
     return planes
 
 
@@ -186,6 +187,8 @@ def test_planes_after_four_moves():
     assert points[:8] == [[1, 24], [0, 12], [1, 24], [0], [1], [0], [1], []]
     assert points[8] == list(range(POINTS))
     assert points[9:] == [[0], [1, 24], [12], [5]]
+    for source in geometry(5).symmetries:
+        assert (planes_after([1, 0, 24, 12], source=source) == planes[:, source]).all()
 
 
 # Turns -----------------------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ from octathlon.benchmarks.minigo.rules import BLACK, EMPTY, find_chains, is_eye,
 PLANES = 13
 HISTORY = 4
 """Positions that the planes show."""
+TAKEN, SAFE, ATARI = 7, 8, 64
+"""Parts of what `_count_around` counts."""
 
 
 @kernel
@@ -22,19 +24,63 @@ def find_legal(trees, go, chains, game, node, keep_eyes, legal):
     points = trees.boards.shape[2] - 1
     board, colour = trees.boards[game, node], trees.to_move[game, node]
     find_chains(board, go, chains)
-    stones = 0
+    _count_around(board, go, chains, colour)
+    around = chains.marks
     for point in range(points):
-        legal[point] = 0
+        free = (around[point] & TAKEN) < 4
+        legal[point] = (board[point] == EMPTY) * ((free or around[point] >= SAFE) + (around[point] >= ATARI))
+    _forbid_repetitions(trees, go, chains, game, node, legal)
+    legal[points] = 1
+    if keep_eyes:
+        for point in range(points):
+            if legal[point] > 0:
+                if is_eye(board, go, point, colour):
+                    legal[point] = -1
+                else:
+                    legal[points] = -1
+
+
+@kernel
+def _count_around(board, go, chains, colour):
+    """Count around each point what a stone of `colour` there would meet, in `chains.marks`, by three bits each.
+
+    TAKEN: neighbours that are not empty; SAFE: own stones with another liberty; ATARI: others with no other one.
+    """
+    around = chains.marks
+    around[:] = go.sides
+    for point in range(len(board) - 1):
         if board[point] != EMPTY:
-            continue
-        lives, captures, change = try_point(board, go, chains, point, colour)
-        if lives and not _recurs(trees, game, node, trees.keys[game, node] ^ change):
-            legal[point] = 2 if captures else 1
-            if keep_eyes and is_eye(board, go, point, colour):
-                legal[point] = -1
-            else:
-                stones += 1
-    legal[points] = -1 if keep_eyes and stones else 1
+            last = chains.liberties[chains.labels[point]] == 1
+            met = 1 + (SAFE * (not last) if board[point] == colour else ATARI * last)
+            for near in go.neighbours[point]:
+                around[near] += met
+
+
+@kernel
+def _forbid_repetitions(trees, go, chains, game, node, legal):
+    """Take out the moves that repeat a position: in the game, or on the way from the root.
+
+    That has a stone where it stood before, so only such points are looked at.
+    """
+    colour = trees.to_move[game, node]
+    stood = trees.stood[game, int(colour == BLACK)]
+    for point in range(len(stood)):
+        if stood[point] and legal[point]:
+            _forbid_repetition(trees, go, chains, game, node, point, legal)
+    below = node
+    while below > 0:
+        point = trees.moves[game, below]
+        if trees.to_move[game, below] != colour and legal[point] and point < len(stood):
+            _forbid_repetition(trees, go, chains, game, node, point, legal)
+        below = trees.parents[game, below]
+
+
+@kernel
+def _forbid_repetition(trees, go, chains, game, node, point, legal):
+    """Take a move out if it repeats a position."""
+    _, _, change = try_point(trees.boards[game, node], go, chains, point, trees.to_move[game, node])
+    if _recurs(trees, game, node, trees.keys[game, node] ^ change):
+        legal[point] = 0
 
 
 @kernel
@@ -50,30 +96,41 @@ def _recurs(trees, game, node, key):
 
 
 @kernel
-def write_planes(trees, go, chains, game, node, legal, planes):
+def write_planes(trees, go, chains, game, node, legal, source, planes):
     """The 13 planes of a node, all 0 or 1 (reference: minigo, cc/model/features.h, set mlperf07).
 
     0-7: stones of the player to move and of the opponent, now and one, two, three moves ago; 8: Black is to move;
-    9-11: chains of one, two, more liberties; 12: where a move captures. `legal` and `chains` are those of `find_legal`.
+    9-11: chains of one, two, more liberties; 12: where a move captures.
+
+    Args:
+        legal: of `find_legal`, as is `chains`.
+        source: where each point of the planes comes from, see `Geometry.symmetries`.
     """
     points = planes.shape[1]
     colour = trees.to_move[game, node]
-    planes[:] = 0
+    shown = np.empty(points, np.int8)
     ancestor = node
     for back in range(HISTORY):
         before = back - 1 - trees.depths[game, node]
         board = trees.boards[game, ancestor] if before < 0 else trees.past[game, before]
         for point in range(points):
-            if board[point] == colour:
-                planes[2 * back, point] = 1
-            elif board[point] == -colour:
-                planes[2 * back + 1, point] = 1
+            shown[point] = board[source[point]]
+        _mark(shown, colour, planes[2 * back])
+        _mark(shown, -colour, planes[2 * back + 1])
         ancestor = max(trees.parents[game, ancestor], 0)
+    planes[8] = colour == BLACK
     for point in range(points):
-        planes[8, point] = colour == BLACK
-        if chains.labels[point] >= 0:
-            planes[8 + min(chains.liberties[chains.labels[point]], 3), point] = 1
-        planes[12, point] = legal[point] == 2
+        chain = chains.labels[source[point]]
+        shown[point] = min(chains.liberties[chain], 3) if chain >= 0 else 4 * (legal[source[point]] == 2)
+    for kind in range(1, 5):
+        _mark(shown, kind, planes[8 + kind])
+
+
+@kernel
+def _mark(shown, kind, plane):
+    """1 where `kind` is shown."""
+    for point in range(len(plane)):
+        plane[point] = shown[point] == kind
 
 
 @kernel
@@ -81,11 +138,3 @@ def choose_symmetry(key, salt):
     """One of the eight, pseudo-random in position and game."""
     mixed = (key ^ salt) * np.uint64(0x9E3779B97F4A7C15)
     return np.int64(mixed >> np.uint64(61))
-
-
-@kernel
-def turn(planes, source, turned):
-    """Planes as another symmetry has them."""
-    for plane in range(planes.shape[0]):
-        for point in range(planes.shape[1]):
-            turned[plane, point] = planes[plane, source[point]]

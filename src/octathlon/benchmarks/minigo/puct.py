@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from octathlon.benchmarks.minigo.compiled import kernel
-from octathlon.benchmarks.minigo.features import PLANES, choose_symmetry, find_legal, turn, write_planes
+from octathlon.benchmarks.minigo.features import choose_symmetry, find_legal, write_planes
 from octathlon.benchmarks.minigo.tree import EXPANDED, OVER, ROOT, grow
 
 C_BASE, C_INIT = 19652.0, 1.25
@@ -71,7 +71,6 @@ def select_leaves(trees, go, chains, wanted, goals, virtual_losses, max_moves, k
     """
     points = trees.boards.shape[2] - 1
     legal = np.empty(points + 1, np.int8)
-    planes = np.empty((PLANES, points), np.uint8)
     count = 0
     for game in range(len(wanted)):
         if not wanted[game] or trees.counts[game] + 2 * virtual_losses >= trees.boards.shape[1]:
@@ -86,12 +85,12 @@ def select_leaves(trees, go, chains, wanted, goals, virtual_losses, max_moves, k
                 continue
             if trees.losses[game, leaf] == 0:
                 find_legal(trees, go, chains, game, leaf, keep_eyes, legal)
-                write_planes(trees, go, chains, game, leaf, legal, planes)
                 for action in range(points + 1):
                     trees.priors[game, leaf, action] = 0 if legal[action] > 0 else -1
                 symmetry = choose_symmetry(trees.keys[game, leaf], trees.salts[game])
                 found[count, 0], found[count, 1], found[count, 2] = game, leaf, symmetry
-                turn(planes, go.symmetries[symmetry], features[count])
+                source, planes = go.symmetries[symmetry], features[count]
+                write_planes(trees, go, chains, game, leaf, legal, source, planes)
                 count += 1
             _lose(trees, game, leaf, np.int64(1))
             selected += 1

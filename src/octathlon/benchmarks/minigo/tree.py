@@ -53,6 +53,8 @@ class Trees(NamedTuple):
     """Moves played before the root."""
     past: np.ndarray
     """The three boards before the root's, int8 of shape (games, 3, points + 1)"""
+    stood: np.ndarray
+    """Where stones of White and of Black have been in the game, bool of shape (games, 2, points)"""
     seen: np.ndarray
     """Tables of the keys of the game's positions, see `rules.remember`."""
     salts: np.ndarray
@@ -86,6 +88,7 @@ def plant(games: int, nodes: int, size: int, max_moves: int) -> Trees:
         counts=np.zeros(games, np.int32),
         lengths=np.zeros(games, np.int32),
         past=np.zeros((games, HISTORY - 1, actions), np.int8),
+        stood=np.zeros((games, 2, points), np.bool_),
         seen=np.zeros((games, 1 << (2 * max_moves).bit_length()), np.uint64),
         salts=np.zeros(games, np.uint64),
         noise=np.zeros((games, actions), np.float32),
@@ -103,6 +106,7 @@ def reset(trees, game, salt):
     trees.to_move[game, 0] = BLACK
     trees.passes[game, 0] = 0
     trees.past[game] = EMPTY
+    trees.stood[game] = False
     trees.seen[game] = 0
     trees.lengths[game] = 0
     trees.salts[game] = salt
@@ -164,6 +168,8 @@ def advance(trees, go, chains, game, move, max_moves, keep):
         trees.past[game, back] = trees.past[game, back - 1]
     trees.past[game, 0] = trees.boards[game, 0]
     trees.lengths[game] += 1
+    if move < trees.stood.shape[2]:
+        trees.stood[game, int(trees.to_move[game, 0] == BLACK), move] = True
     over = trees.states[game, child] == OVER
     _move_up(trees, game, child)
     if not keep and not over:

@@ -169,7 +169,7 @@ def _record(trees, go, chains, table, game, visits, drawn, keep_eyes):
     row = table.records[game]
     find_legal(trees, go, chains, game, ROOT, keep_eyes, legal)
     planes = table.planes[game, row].reshape((PLANES, points))
-    write_planes(trees, go, chains, game, ROOT, legal, planes)
+    write_planes(trees, go, chains, game, ROOT, legal, go.symmetries[0], planes)
     total = 0.0
     for action in range(points + 1):
         weight = float(visits[action])
