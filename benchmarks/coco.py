@@ -217,12 +217,14 @@ def maskrcnn_steps() -> tuple[Callable[[], object], Callable[[], object]]:
         mask_head=model.mask_head.layers, mask_predictor=model.mask_head.predictor,
     ).to(memory_format=torch.channels_last)  # fmt: skip
     images, targets = [], []
-    for pixels, truth in zip(batch.images.pixels, batch.truth, strict=True):
+    for pixels, boxes, labels in zip(
+        batch.images.pixels, batch.objects.boxes, batch.objects.labels, strict=True
+    ):
         images.append(pixels.float() / 255)
-        left, top, right, bottom = truth.boxes[0].int().tolist()
+        left, top, right, bottom = boxes[0].int().tolist()
         mask = torch.zeros(1, *pixels.shape[1:], dtype=torch.uint8)
         mask[0, top:bottom, left:right] = 1
-        targets.append({"boxes": truth.boxes, "labels": truth.labels, "masks": mask})
+        targets.append({"boxes": boxes, "labels": labels, "masks": mask})
     assert heads.BOX_POOL == 7 and heads.MASK_POOL == 14
     return lambda: ours.loss(model, batch).backward(), lambda: sum(peer(images, targets).values()).backward()
 

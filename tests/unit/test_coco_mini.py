@@ -233,7 +233,9 @@ def not_rescaled(run: Benchmark) -> Any:
     def wrong(number: int, _size: tuple[int, int], found: Detections) -> Any:
         image = run._validation.tables.images[number]
         size = int(image["height"]), int(image["width"])
-        return in_picture(number, size, replace(found, boxes=clip(found.boxes, size)))
+        return in_picture(
+            number, size, replace(found, boxes=clip(found.boxes[None], torch.tensor([size]))[0])
+        )
 
     return patched(run, "_in_picture", wrong)
 

@@ -11,18 +11,18 @@ from pycocotools import mask as official
 from test_maskrcnn_proposals import (
     IMAGE,
     MAPS,
-    SIZES,
     TRUTH,
-    grid_anchors,
+    level_anchors,
+    objects,
     take_the_first,
     training_proposals,
 )
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 from torchvision.ops import MultiScaleRoIAlign
 
-from octathlon.benchmarks.maskrcnn.boxes import inclusive
+from octathlon.benchmarks.maskrcnn.boxes import decode, encode, inclusive
 from octathlon.benchmarks.maskrcnn.heads import (
-    CODER,
+    WEIGHTS,
     box_losses,
     detect,
     draw,
@@ -30,9 +30,9 @@ from octathlon.benchmarks.maskrcnn.heads import (
     pool,
     pyramid_level,
 )
-from octathlon.benchmarks.maskrcnn.masks import mask_targets, paste
-from octathlon.benchmarks.maskrcnn.proposals import CODER as PROPOSAL_CODER
+from octathlon.benchmarks.maskrcnn.masks import Outlines, Polygons, mask_targets, paste
 from octathlon.benchmarks.maskrcnn.proposals import STRIDES
+from octathlon.benchmarks.maskrcnn.proposals import WEIGHTS as PROPOSAL_WEIGHTS
 
 LABELS = torch.tensor([1, 17, 80])
 POLYGONS = [
@@ -53,19 +53,19 @@ def wave(*shape: int, amplitude: float, frequency: float) -> torch.Tensor:
 
 def test_boxes_are_encoded_as_in_the_reference() -> None:
     truth = exclusive((10, 20, 109, 219)).expand(2, 4)
-    deltas = CODER.encode_single(truth, exclusive((0, 10, 99, 209), (30, 40, 89, 119)))
+    deltas = encode(truth, exclusive((0, 10, 99, 209), (30, 40, 89, 119)), WEIGHTS)
     assert deltas[0].tolist() == pytest.approx([1, 0.5, 0, 0], abs=1e-5)
     assert deltas[1].tolist() == pytest.approx([0, 5, 2.554128, 4.581454], abs=1e-5)
 
 
 def test_decoded_sides_are_capped() -> None:
-    boxes = PROPOSAL_CODER.decode_single(torch.tensor([[0, 0, 50, 50.0]]), exclusive((30, 40, 89, 119)))
+    boxes = decode(torch.tensor([[0, 0, 50, 50.0]]), exclusive((30, 40, 89, 119)), PROPOSAL_WEIGHTS)
     assert inclusive(boxes)[0].tolist() == pytest.approx([-1815, -2420, 1934, 2579], rel=1e-5)
 
 
 def test_larger_boxes_are_pooled_from_coarser_levels() -> None:
     boxes = torch.tensor([[0, 0, side + 1, side + 1] for side in (110, 111, 222, 223, 446, 447)]).float()
-    assert pyramid_level(boxes, 224).tolist() == [2, 3, 3, 4, 4, 5]
+    assert pyramid_level(boxes, 224).tolist() == [0, 1, 1, 2, 2, 3]
 
 
 def test_pooling_is_torchvisions() -> None:
@@ -76,7 +76,7 @@ def test_pooling_is_torchvisions() -> None:
     theirs = MultiScaleRoIAlign([str(level) for level in range(4)], 7, 2)
     levels = pyramid_level(boxes, 224)
     # its own mapper differs in where it adds 1e-6
-    theirs.scales, theirs.map_levels = [1 / stride for stride in STRIDES[:4]], lambda _boxes: levels - 2
+    theirs.scales, theirs.map_levels = [1 / stride for stride in STRIDES[:4]], lambda _boxes: levels
     expected = theirs(
         {str(level): each for level, each in enumerate(maps)},
         [inclusive(boxes[:12]), inclusive(boxes[12:])],
@@ -98,8 +98,8 @@ def test_in_half_precision_regions_stay_where_they_are() -> None:
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     take_the_first(monkeypatch)
-    anchors = [grid_anchors(*each, torch.device("cpu")) for each in zip(STRIDES, SIZES, MAPS, strict=True)]
-    return draw(training_proposals(anchors), TRUTH, LABELS, 512)
+    proposals = training_proposals(level_anchors(MAPS))
+    return tuple(each[0] for each in draw(*proposals, objects(TRUTH, LABELS), 512))
 
 
 def test_the_drawn_boxes_are_the_references(drawn) -> None:
@@ -119,13 +119,22 @@ def test_the_losses_are_the_references(drawn) -> None:
     assert losses["boxes"].item() == pytest.approx(0.110421, rel=1e-4)
     found = labels > 0
     masks = wave(27, 81, 28, 28, amplitude=1, frequency=0.001)
-    loss = mask_loss(masks, boxes[found], labels[found], [POLYGONS[i] for i in index[found]])
+    targets = targets_of(inclusive(boxes[found]), [POLYGONS[i] for i in index[found]])
+    loss = mask_loss(masks, labels[found], targets)
     assert loss.item() == pytest.approx(0.797388, rel=1e-4)
 
 
+def targets_of(boxes: torch.Tensor, polygons: list[Polygons]) -> torch.Tensor:
+    """Of one object for each box, the last ones first among the outlines."""
+    outlines = Outlines.of(polygons[::-1])
+    objects = torch.arange(len(boxes)).flip(0)
+    edges, parts = (int(each.sum()) for each in (outlines.edge_counts, outlines.part_counts))
+    return mask_targets(boxes, objects, outlines, edges, parts)
+
+
 def test_mask_targets_are_filled_as_coco_fills_polygons() -> None:
-    boxes = np.array([[20, 30, 119, 159], [200, 100, 299, 239], [190, 90, 280, 200]], float)
-    targets = mask_targets(boxes, [POLYGONS[0], POLYGONS[1], POLYGONS[1]])
+    boxes = torch.tensor([[20, 30, 119, 159], [200, 100, 299, 239], [190, 90, 280, 200]]).float()
+    targets = targets_of(boxes, [POLYGONS[0], POLYGONS[1], POLYGONS[1]]).numpy()
     assert targets.sum((1, 2)).tolist() == [784, 392, 448]
     assert targets[1, 0].all()
     assert targets[1, 14].nonzero()[0].tolist() == list(range(7, 21))
@@ -137,8 +146,29 @@ def test_the_parts_of_an_object_are_united() -> None:
         np.array([[0, 0], [10, 0], [10, 27], [0, 27.0]]),
         np.array([[20, 0], [27, 0], [27, 27], [20, 27.0]]),
     ]
-    target = mask_targets(np.array([[0, 0, 27, 27.0]]), [halves])[0]
+    target = targets_of(torch.tensor([[0, 0, 27, 27.0]]), [halves])[0]
     assert target[:, 5].all() and target[:, 24].all() and not target[:, 15].any()
+
+
+@settings(max_examples=100)
+@given(seed=st.integers(0, 10**6), whole=st.booleans(), spread=st.sampled_from([1, 30, 200]))
+def test_mask_targets_are_cocos_pixel_for_pixel(seed: int, whole: bool, spread: int) -> None:
+    """Outlines of one to three parts, within boxes, through them and beyond, that cross themselves and each other."""
+    rng = np.random.default_rng(seed)
+    polygons = [
+        [rng.normal(100, spread, (rng.integers(3, 20), 2)) for _ in range(rng.integers(1, 4))]
+        for _ in range(8)
+    ]
+    corner = rng.uniform(0, 150, (8, 2))
+    boxes = np.concatenate([corner, corner + rng.exponential(50, (8, 2))], 1).astype(np.float32)
+    if whole:
+        boxes, polygons = boxes.round(), [[part.round() for part in parts] for parts in polygons]
+    expected = []
+    for box, parts in zip(boxes, polygons, strict=True):
+        scale = 28 / (box[2:] - box[:2]).clip(1)
+        moved = [((part - box[:2]) * scale).ravel().tolist() for part in parts]
+        expected.append(official.decode(official.merge(official.frPyObjects(moved, 28, 28))))
+    assert (targets_of(torch.from_numpy(boxes), polygons).numpy() == np.stack(expected)).all()
 
 
 def test_detections_are_the_references() -> None:
@@ -155,7 +185,7 @@ def test_detections_are_the_references() -> None:
         logits[region, label] = value
     deltas[2, 3] = torch.tensor([1, -1, 0.5, -0.5])
     deltas[3, 80] = torch.tensor([5, 5, 1, 1])
-    found, scores, labels = detect(logits, deltas.flatten(1), boxes, IMAGE)
+    found, scores, labels = detect(logits, deltas.flatten(1), boxes, torch.tensor(IMAGE))
     expected = [
         (1, 0.649757, (10, 10, 59, 59)),
         (3, 0.554831, (104.7415, 73.7098, 214.2585, 181.2903)),

@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.models.detection import maskrcnn_resnet50_fpn
 from torchvision.ops import FrozenBatchNorm2d
 
-from octathlon.benchmarks.maskrcnn.data import Images, Truth
+from octathlon.benchmarks.maskrcnn.data import Images, Objects, Truth
 from octathlon.benchmarks.maskrcnn.model import MaskRCNN, reference_names
 from octathlon.benchmarks.maskrcnn.schedule import WarmupAndDrops, optimizer_of
 from octathlon.config import resolve
@@ -136,10 +136,10 @@ def test_a_full_size_step_on_one_core(model: MaskRCNN) -> None:
     """Forward, five losses, backward and update of one image of the largest shape."""
     torch.manual_seed(3)
     model.train()
-    images = Images(torch.randn(1, 3, 800, 1344) * 50, [(800, 1333)])
+    images = Images(torch.randn(1, 3, 800, 1344) * 50, torch.tensor([[800, 1333]]))
     box = torch.tensor([[200, 100, 901, 701], [1000, 300, 1101, 500.0]])
     corners = [[each[[0, 1, 2, 1, 2, 3, 0, 3]].view(4, 2).numpy()] for each in box]
-    losses = model(images, [Truth(box, torch.tensor([3, 80]), corners)])
+    losses = model(images, Objects.of([Truth(box, torch.tensor([3, 80]), corners)]))
     assert set(losses) == {"objectness", "proposal_boxes", "classes", "boxes", "masks"}
     assert losses["objectness"].item() == pytest.approx(0.7, abs=0.5)
     assert losses["masks"].item() == pytest.approx(0.7, abs=0.5)

@@ -156,13 +156,24 @@ def test_training_and_evaluation_subtract_the_same_mean_and_nothing_else(prepare
     assert images.max() > 200 and images.min() >= 0  # 0 to 255, not 0 to 1
 
 
+def test_the_network_gets_images_of_its_precision_and_layout(prepared: Path) -> None:
+    """Rounded once: what autocast would have made of the exact differences."""
+    chosen, oracle = benchmark(data=prepared, global_batch_size=8), Oracle([0] * 8)
+    images, labels = chosen.synthetic_batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        chosen.loss(oracle, (images, labels))
+    seen, exact = oracle.seen[0], images.double() - torch.tensor(MEAN_RGB).double().view(3, 1, 1)
+    assert seen.dtype == torch.bfloat16 and seen.is_contiguous(memory_format=torch.channels_last)
+    assert seen.equal(exact.float().bfloat16())
+
+
 def test_the_loss_smooths_labels(prepared: Path) -> None:
     """Ten classes, logits of 1 for the right and 0 for the others."""
     logits = torch.eye(10)
     log_softmax = logits.log_softmax(1)[0]
     expected = -(0.9 * log_softmax[0] + 0.1 * log_softmax.mean())
     chosen = benchmark(data=prepared, global_batch_size=10)
-    loss = chosen.loss(lambda images: logits, (torch.zeros(10, 3, 8, 8), torch.arange(10)))
+    loss = chosen.loss(lambda images: logits, (torch.zeros(10, 3, 8, 8, dtype=torch.uint8), torch.arange(10)))
     assert loss.item() == pytest.approx(expected.item())
 
 

@@ -68,12 +68,13 @@ class LARS(SGD):
     def _scale(
         self, group: Mapping[str, Any], weights: list[Tensor], gradients: list[Tensor], steps: list[Tensor]
     ) -> None:
-        super()._scale(group, weights, gradients, steps)
-        if group["adapt"]:
-            # Norms in fp32: half precision would overflow. No .item(): nothing waits for the device.
-            weight_norms = torch.stack(torch._foreach_norm(weights, 2, torch.float32))
-            gradient_norms = torch.stack(torch._foreach_norm(gradients, 2, torch.float32))
-            trust = group["eeta"] * weight_norms
-            trust /= gradient_norms + group["weight_decay"] * weight_norms + group["eps"]
-            trust = torch.where((weight_norms > 0) & (gradient_norms > 0), trust, 1.0)
-            torch._foreach_mul_(steps, list(trust.unbind()))
+        if not group["adapt"]:
+            super()._scale(group, weights, gradients, steps)
+            return
+        # Norms in fp32: half precision would overflow. No .item(): nothing waits for the device.
+        weight_norms = torch.stack(torch._foreach_norm(weights, 2, torch.float32))
+        gradient_norms = torch.stack(torch._foreach_norm(gradients, 2, torch.float32))
+        trust = group["eeta"] * weight_norms
+        trust /= gradient_norms + group["weight_decay"] * weight_norms + group["eps"]
+        trust = torch.where((weight_norms > 0) & (gradient_norms > 0), trust, 1.0)
+        torch._foreach_mul_(steps, list((group["lr"] * trust).unbind()))

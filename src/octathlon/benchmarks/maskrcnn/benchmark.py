@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count, islice
 from typing import Any
 
@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from octathlon.benchmarks.maskrcnn.boxes import inclusive
 from octathlon.benchmarks.maskrcnn.data import (
+    MEAN_BGR,
     Batch,
     EvaluationBatches,
     Images,
     Key,
+    Objects,
     TrainingBatches,
     Truth,
     collate,
@@ -43,6 +45,7 @@ class HeavyDetection(Benchmark[Settings]):
         super().__init__(settings, run)
         self._local_batch = settings.local_batch_size(run.world)
         self._categories = torch.tensor([0, *(category["id"] for category in run.manifest["categories"])])
+        self._mean = torch.tensor(MEAN_BGR, device=run.device).view(3, 1, 1)
         self._training: Iterator[Batch] | None = None
 
     def sample_counts(self) -> SampleCounts:
@@ -87,16 +90,16 @@ class HeavyDetection(Benchmark[Settings]):
         return batch.weight
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
-        truth = [each.to(self.run.device) for each in batch.truth]
-        return sum(model(batch.images.normalised(self.run.device), truth).values())
+        batch = batch.to(self.run.device)
+        return sum(model(batch.images.normalised(self._mean), batch.objects).values())
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         """Box and mask AP: each rank detects in its share of the images."""
         rows, masks = [torch.zeros(0, 7, dtype=torch.float64)], []
         for numbers, images in zip(self._evaluation_keys, self._evaluation_batches, strict=True):
-            for number, size, found in zip(
-                numbers, images.sizes, model(images.normalised(self.run.device)), strict=True
-            ):
+            sizes = images.sizes.tolist()
+            images = images.map(partial(Tensor.to, device=self.run.device, non_blocking=True))
+            for number, size, found in zip(numbers, sizes, model(images.normalised(self._mean)), strict=True):
                 boxes, pasted = self._in_picture(number, size, found)
                 rows.append(boxes)
                 masks += pasted
@@ -113,7 +116,7 @@ class HeavyDetection(Benchmark[Settings]):
         box = torch.tensor([[0.25 * width, 0.25 * height, 0.75 * width, 0.75 * height]])
         corners = box[0, [0, 1, 2, 1, 2, 3, 0, 3]].view(4, 2).numpy()
         truth = Truth(box, torch.ones(1, dtype=torch.int64), [[corners]])
-        return Batch(collate([picture] * self._local_batch), [truth] * self._local_batch)
+        return Batch(collate([picture] * self._local_batch), Objects.of([truth] * self._local_batch))
 
     def _in_picture(
         self, number: int, size: tuple[int, int], found: Detections

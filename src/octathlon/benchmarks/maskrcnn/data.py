@@ -5,18 +5,21 @@ Rules and constants: mlcommons/training, object_detection/pytorch (data/transfor
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from octathlon.benchmarks.maskrcnn.masks import Polygons
+from octathlon.benchmarks.maskrcnn.masks import Outlines, Polygons
 from octathlon.datasets.coco.boxes import inclusive_boxes
 from octathlon.datasets.coco.loader import Split
+from octathlon.nn.pixels import subtract
 
 MULTIPLE = 32
 """A batch's sides are padded to multiples of the coarsest map's stride."""
@@ -32,18 +35,20 @@ class Images:
     """N images, as the network takes them."""
 
     pixels: Tensor
-    """(N, 3, H, W); uint8 RGB as loaded, then float32 BGR with the mean subtracted; 0 beyond an image's size"""
-    sizes: list[tuple[int, int]]
-    """height and width of each, without the padding"""
+    """(N, 3, H, W); uint8 RGB as loaded, then BGR with the mean subtracted; 0 beyond an image's size"""
+    sizes: Tensor
+    """height and width of each, without the padding, int64 (N, 2)"""
 
-    def normalised(self, device: torch.device) -> Images:
-        """On the device, BGR from 0 to 255 minus the mean."""
-        pixels = self.pixels.to(device, non_blocking=True).flip(1)
-        pixels = pixels - torch.tensor(MEAN_BGR, device=device).view(3, 1, 1)
-        for image, (height, width) in zip(pixels, self.sizes, strict=True):
-            image[:, height:] = 0
-            image[:, :, width:] = 0
-        return Images(pixels.contiguous(memory_format=torch.channels_last), self.sizes)
+    def map(self, change: Callable[[Tensor], Tensor]) -> Images:
+        """With both tensors changed."""
+        return Images(change(self.pixels), change(self.sizes))
+
+    def normalised(self, mean: Tensor) -> Images:
+        """BGR from 0 to 255 minus the mean (3, 1, 1), see `pixels.subtract`."""
+        pixels, sizes = subtract(self.pixels.flip(1), mean), self.sizes[:, :, None]
+        rows, columns = (torch.arange(count, device=mean.device) for count in pixels.shape[2:])
+        inside = (rows < sizes[:, 0])[:, :, None] & (columns < sizes[:, 1])[:, None]
+        return Images(pixels.mul_(inside[:, None]), self.sizes)
 
 
 @dataclass
@@ -57,9 +62,40 @@ class Truth:
     polygons: list[Polygons]
     """in pixels of the resized image"""
 
-    def to(self, device: torch.device) -> Truth:
-        """With boxes and labels on another device."""
-        return Truth(self.boxes.to(device), self.labels.to(device), self.polygons)
+
+@dataclass
+class Objects:
+    """The objects of N images, as the losses take them."""
+
+    boxes: Tensor
+    """(N, G, 4), see `Truth`, filled up with zeros"""
+    labels: Tensor
+    """(N, G), 0 where a box only fills up"""
+    outlines: Outlines
+    """of the N * G objects, the fillers among them"""
+    counts: list[int]
+    """objects of each image"""
+
+    @classmethod
+    def of(cls, truth: Sequence[Truth]) -> Objects:
+        """Of several images."""
+        counts = [len(each.labels) for each in truth]
+        polygons = [
+            parts for each in truth for parts in (*each.polygons, *[[]] * (max(counts) - len(each.polygons)))
+        ]
+        boxes, labels = (
+            pad_sequence([getattr(each, name) for each in truth], batch_first=True)
+            for name in ("boxes", "labels")
+        )
+        return cls(boxes, labels, Outlines.of(polygons), counts)
+
+    def of_images(self) -> list[Tensor]:
+        """Each image's boxes, without those that fill up."""
+        return [boxes[:count] for boxes, count in zip(self.boxes, self.counts, strict=True)]
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Objects:
+        """With all tensors changed."""
+        return Objects(change(self.boxes), change(self.labels), self.outlines.map(change), self.counts)
 
 
 @dataclass
@@ -67,14 +103,20 @@ class Batch:
     """What a training step takes."""
 
     images: Images
-    truth: list[Truth]
+    objects: Objects
     weight: float = 1.0
     """its images as part of those of this rank's update"""
 
     def pin_memory(self) -> Batch:
         """For DataLoader."""
-        images = Images(self.images.pixels.pin_memory(), self.images.sizes)
-        return Batch(images, self.truth, self.weight)
+        return self._map(Tensor.pin_memory)
+
+    def to(self, device: torch.device) -> Batch:
+        """On another device."""
+        return self._map(partial(Tensor.to, device=device, non_blocking=True))
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return Batch(self.images.map(change), self.objects.map(change), self.weight)
 
 
 def resized(width: int, height: int, shortest: int, longest: int) -> tuple[int, int]:
@@ -104,7 +146,8 @@ class TrainingBatches(Dataset[Batch]):
             self._sample(int(number), np.random.default_rng([self.seed, turn, number]).random() < FLIPPED)
             for number in numbers
         ]
-        return Batch(collate([image for image, _ in samples]), [truth for _, truth in samples], weight)
+        images, truth = zip(*samples, strict=True)
+        return Batch(collate(images), Objects.of(truth), weight)
 
     def _sample(self, number: int, flipped: bool) -> tuple[Tensor, Truth]:
         image = load_image(self.split, number, self.shortest, self.longest)
@@ -153,7 +196,7 @@ def collate(images: Sequence[Tensor]) -> Images:
     pixels = torch.zeros(len(images), 3, height, width, dtype=torch.uint8)
     for padded, image in zip(pixels, images, strict=True):
         padded[:, : image.shape[1], : image.shape[2]] = image
-    return Images(pixels, sizes)
+    return Images(pixels, torch.tensor(sizes))
 
 
 def portrait(split: Split) -> np.ndarray:

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, smooth_l1_loss
-from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.ops import batched_nms, box_iou, roi_align
+from torchvision.ops import batched_nms, roi_align
 
-from octathlon.benchmarks.maskrcnn.boxes import clip, inclusive, sample
-from octathlon.benchmarks.maskrcnn.masks import Polygons, mask_targets
+from octathlon.benchmarks.maskrcnn.boxes import clip, decode, encode, inclusive, sample
+from octathlon.benchmarks.maskrcnn.data import Objects
 from octathlon.benchmarks.maskrcnn.proposals import STRIDES
 from octathlon.benchmarks.maskrcnn.settings import Settings
+from octathlon.nn.boxes import box_iou, take
 
 FOREGROUND_IOU = 0.5
 FOREGROUND_SHARE = 0.25
@@ -23,7 +23,10 @@ BOX_POOL, MASK_POOL = 7, 14
 SAMPLING_RATIO = 2
 SCORE, NMS_IOU, KEPT = 0.05, 0.5, 100
 """Detections: least score, greatest overlap within a class, most in an image."""
-CODER = BoxCoder((10.0, 10.0, 5.0, 5.0))
+WEIGHTS = (10.0, 5.0)
+"""Of centres and of sizes, in what is predicted."""
+LEVELS = STRIDES[:4]
+"""The strides of the maps that boxes are pooled from."""
 
 
 class BoxHead(nn.Module):
@@ -68,64 +71,88 @@ def pool(maps: Sequence[Tensor], boxes: Sequence[Tensor], side: int, canonical_s
         boxes: of each image.
     """
     box = torch.cat(list(boxes))
-    owner = torch.cat([each.new_full((len(each), 1), image) for image, each in enumerate(boxes)])
-    level = pyramid_level(box, canonical_size) - 2
-    regions = torch.cat([owner, inclusive(box)], 1)
-    pooled, order = [], []
-    for number, (features, stride) in enumerate(zip(maps, STRIDES, strict=False)):
-        chosen = (level == number).nonzero().flatten()
-        # in fp32 also where the maps are not: bf16 would move the regions by pixels
-        pooled.append(roi_align(features.float(), regions[chosen], side, 1 / stride, SAMPLING_RATIO))
-        order.append(chosen)
-    return torch.cat(pooled)[torch.cat(order).argsort()]
+    owner = torch.cat([each.new_full((len(each),), image) for image, each in enumerate(boxes)])
+    order, counts = by_level(box, torch.ones_like(owner, dtype=torch.bool), canonical_size)
+    return pool_by_level(maps, box[order], owner[order], counts.tolist(), side)[order.argsort()]
+
+
+def by_level(boxes: Tensor, chosen: Tensor, canonical_size: int) -> tuple[Tensor, Tensor]:
+    """The order of boxes (R, 4) by level, with those that are not chosen at the end, and how many are on each level."""
+    level = pyramid_level(boxes, canonical_size).masked_fill(~chosen, len(LEVELS))
+    numbers = torch.arange(len(LEVELS), device=boxes.device)
+    return level.argsort(stable=True), (level == numbers[:, None]).sum(1)
+
+
+def pool_by_level(
+    maps: Sequence[Tensor], boxes: Tensor, owners: Tensor, counts: Sequence[int], side: int
+) -> Tensor:
+    """Features of boxes (R, 4) that come level after level: (R, channels, side, side).
+
+    Args:
+        maps: of strides 4 to 32.
+        owners: the image of each box, (R,).
+        counts: boxes of each level.
+    """
+    regions = torch.cat([owners[:, None].to(boxes), inclusive(boxes)], 1).split(list(counts))
+    # in fp32 also where the maps are not: bf16 would move the regions by pixels
+    return torch.cat(
+        [
+            roi_align(features.float(), region, side, 1 / stride, SAMPLING_RATIO)
+            for features, region, stride in zip(maps, regions, LEVELS, strict=True)
+        ]
+    )
 
 
 def pyramid_level(boxes: Tensor, canonical_size: int) -> Tensor:
-    """2 (stride 4) to 5 (stride 32): a box of the canonical size is pooled from level 4."""
+    """The place in `LEVELS`: a box of the canonical size is pooled from that of stride 16."""
     side = (boxes[:, 2:] - boxes[:, :2]).prod(1).sqrt()
-    return torch.floor(4 + torch.log2(side / canonical_size + 1e-6)).clamp(2, 5).long()
+    return torch.floor(2 + torch.log2(side / canonical_size + 1e-6)).clamp(0, len(LEVELS) - 1).long()
 
 
 @torch.no_grad()
-def draw(proposals: Tensor, truth: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Which of an image's proposals the heads learn from.
+def draw(proposals: Tensor, scores: Tensor, objects: Objects, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Which of each image's proposals and true boxes the heads learn from.
+
+    Args:
+        proposals, scores: as `propose` returns them.
 
     Returns:
-        boxes (K, 4), labels (K,; 0 for the background) and, of each, the index of the closest true box (K,).
+        boxes (N, K, 4), labels (N, K; 0 for the background, -1 where an image has fewer boxes) and the index of the
+        closest true box of each (N, K).
     """
-    best, index = box_iou(truth, proposals).max(0)
-    label = labels[index].masked_fill(best < FOREGROUND_IOU, 0)
-    drawn = sample(label, count, FOREGROUND_SHARE)
-    return proposals[drawn], label[drawn], index[drawn]
+    boxes, real = torch.cat([proposals, objects.boxes], 1), objects.labels > 0
+    best, index = box_iou(objects.boxes, boxes).masked_fill_(~real[..., None], -1).max(1)
+    labels = objects.labels.gather(1, index).masked_fill(best < FOREGROUND_IOU, 0)
+    usable = torch.cat([scores >= 0, real], 1)
+    drawn, label = sample(labels.masked_fill(~usable, -1), count, FOREGROUND_SHARE)
+    return take(boxes, drawn), label, index.gather(1, drawn)
 
 
 def box_losses(
     logits: Tensor, deltas: Tensor, boxes: Tensor, labels: Tensor, truth: Tensor
 ) -> dict[str, Tensor]:
     """Of all drawn boxes (R, 4), with their labels (R,) and true boxes (R, 4)."""
-    foreground = labels.nonzero().flatten()
-    found = deltas.view(len(deltas), -1, 4)[foreground, labels[foreground]]
-    targets = CODER.encode_single(truth[foreground], boxes[foreground])
-    distance = smooth_l1_loss(found, targets, beta=1.0, reduction="sum")
-    return {"classes": cross_entropy(logits, labels), "boxes": distance / len(labels)}
+    found = take(deltas.view(len(deltas), -1, 4), labels[:, None])[:, 0]
+    distance = smooth_l1_loss(found, encode(truth, boxes, WEIGHTS), beta=1.0, reduction="none").sum(1)
+    return {
+        "classes": cross_entropy(logits, labels),
+        "boxes": distance.where(labels > 0, 0).sum() / len(labels),
+    }
 
 
-def mask_loss(logits: Tensor, boxes: Tensor, labels: Tensor, polygons: Sequence[Polygons]) -> Tensor:
-    """Of foreground boxes (R, 4) with their labels and the outlines of what is in them. There always is one, as the
-    true boxes are among the proposals."""
-    targets = torch.from_numpy(mask_targets(inclusive(boxes).cpu().numpy(), polygons)).to(logits)
-    found = logits[torch.arange(len(labels), device=labels.device), labels]
+def mask_loss(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
+    """Of foreground boxes' masks (R, C, 28, 28) with their labels and what they should be (R, 28, 28). There always is
+    one, as the true boxes are among the proposals."""
+    found = logits.gather(1, labels.view(-1, 1, 1, 1).expand(-1, 1, *logits.shape[2:]))[:, 0]
     return binary_cross_entropy_with_logits(found, targets)
 
 
-def detect(
-    logits: Tensor, deltas: Tensor, proposals: Tensor, size: tuple[int, int]
-) -> tuple[Tensor, Tensor, Tensor]:
+def detect(logits: Tensor, deltas: Tensor, proposals: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """One image's detections: boxes (K, 4), scores (K,) and labels (K,), by falling score."""
     scores = logits.float().softmax(1)[:, 1:]
     region, label = (scores > SCORE).nonzero(as_tuple=True)
     chosen = deltas.float().view(len(deltas), -1, 4)[region, label + 1]
-    boxes = clip(CODER.decode_single(chosen, proposals[region]), size)
+    boxes = clip(decode(chosen, proposals[region], WEIGHTS)[None], size[None])[0]
     scores = scores[region, label]
     kept = batched_nms(boxes, scores, label, NMS_IOU)[:KEPT]
     return boxes[kept], scores[kept], label[kept] + 1

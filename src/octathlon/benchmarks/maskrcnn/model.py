@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +10,11 @@ from torchvision.models.detection.rpn import RPNHead
 
 from octathlon.benchmarks.maskrcnn import heads, proposals
 from octathlon.benchmarks.maskrcnn.backbone import Body, Pyramid
-from octathlon.benchmarks.maskrcnn.data import Images, Truth
+from octathlon.benchmarks.maskrcnn.boxes import inclusive
+from octathlon.benchmarks.maskrcnn.data import Images, Objects
+from octathlon.benchmarks.maskrcnn.masks import mask_targets
 from octathlon.benchmarks.maskrcnn.settings import Settings
+from octathlon.nn.boxes import take
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Detections:
 
 
 class MaskRCNN(nn.Module):
-    """In training mode images and truth -> losses by name; otherwise images -> detections of each."""
+    """Images and the objects in them -> losses by name; images alone -> detections of each."""
 
     def __init__(self, settings: Settings, classes: int) -> None:
         super().__init__()
@@ -38,38 +40,39 @@ class MaskRCNN(nn.Module):
         self.proposals = RPNHead(settings.pyramid_channels, len(proposals.RATIOS))
         self.box_head = heads.BoxHead(settings, classes)
         self.mask_head = heads.MaskHead(settings, classes)
+        cells = map(proposals.cell_anchors, proposals.STRIDES, settings.anchor_sizes)
+        self.register_buffer("_cells", torch.stack(list(cells)), persistent=False)
 
-    def forward(self, images: Images, truth: Sequence[Truth] = ()) -> dict[str, Tensor] | list[Detections]:
+    def forward(self, images: Images, objects: Objects | None = None) -> dict[str, Tensor] | list[Detections]:
         maps = self.pyramid(self.body(images.pixels))
         logits, deltas = self._predict(maps)
         anchors = [
-            proposals.grid_anchors(stride, size, tuple(features.shape[2:]), features.device)
-            for stride, size, features in zip(
-                proposals.STRIDES, self._settings.anchor_sizes, maps, strict=True
-            )
+            proposals.grid_anchors(cell, stride, tuple(features.shape[2:]))
+            for cell, stride, features in zip(self._cells, proposals.STRIDES, maps, strict=True)
         ]
-        if not self.training:
-            count = self._settings.eval_proposals
-            boxes = proposals.propose(logits, deltas, anchors, images.sizes, count, count, together=False)
-            return self._detect(maps, boxes, images.sizes)
-        boxes = proposals.propose(
-            logits,
-            deltas,
-            anchors,
-            images.sizes,
-            self._settings.proposals_before_nms,
-            self._settings.image_candidates * len(truth),
-            together=True,
-        )
+        predicted = logits, deltas, anchors, images.sizes
+        # as they are pooled, by both heads: each would make a copy of its own
+        maps = [
+            features.to(dtype=torch.float32, memory_format=torch.contiguous_format)
+            for features in maps[: len(heads.LEVELS)]
+        ]
+        settings = self._settings
+        if objects is None:
+            count = settings.eval_proposals
+            boxes, scores = proposals.propose(*predicted, count, count, together=False)
+            chosen = [box[score >= 0] for box, score in zip(boxes, scores, strict=True)]
+            return self._detect(maps, chosen, images.sizes)
+        candidates = settings.image_candidates * len(images.sizes)
+        proposed = proposals.propose(*predicted, settings.proposals_before_nms, candidates, together=True)
         losses = proposals.proposal_losses(
             torch.cat(logits, 1),
             torch.cat(deltas, 1),
             torch.cat(anchors),
             images.sizes,
-            [each.boxes for each in truth],
-            self._settings.anchor_samples,
+            objects,
+            settings.anchor_samples,
         )
-        return losses | self._head_losses(maps, boxes, truth)
+        return losses | self._head_losses(maps, *proposed, objects)
 
     def _predict(self, maps: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Each level's objectness (N, A) and deltas (N, A, 4), by row, column and ratio."""
@@ -80,42 +83,40 @@ class MaskRCNN(nn.Module):
         )
 
     def _head_losses(
-        self, maps: list[Tensor], boxes: list[Tensor], truth: Sequence[Truth]
+        self, maps: list[Tensor], proposed: Tensor, scores: Tensor, objects: Objects
     ) -> dict[str, Tensor]:
-        drawn = [
-            heads.draw(torch.cat([box, each.boxes]), each.boxes, each.labels, self._settings.box_samples)
-            for box, each in zip(boxes, truth, strict=True)
-        ]
-        boxes, labels, index = (list(each) for each in zip(*drawn, strict=True))
-        label, matched = torch.cat(labels), torch.cat([t.boxes[i] for t, i in zip(truth, index, strict=True)])
-        pooled = heads.pool(maps[:4], boxes, heads.BOX_POOL, self._settings.canonical_size)
+        settings, outlines = self._settings, objects.outlines
+        boxes, labels, index = heads.draw(proposed, scores, objects, settings.box_samples)
+        truth = take(objects.boxes, index).flatten(0, 1)
+        images = torch.arange(len(boxes), device=boxes.device)[:, None].expand_as(labels)
+        index = index + images * objects.boxes.shape[1]
+        boxes, labels, images, index = (each.flatten(0, 1) for each in (boxes, labels, images, index))
+        drawn, drawn_counts = heads.by_level(boxes, labels >= 0, settings.canonical_size)
+        found, found_counts = heads.by_level(boxes, labels > 0, settings.canonical_size)
+        sizes = (torch.stack([outlines.edge_counts, outlines.part_counts])[:, index] * (labels > 0)).sum(1)
+        # the one time in a step that the device must tell how much there is of something
+        counts = torch.cat([drawn_counts, found_counts, sizes]).tolist()
+        of_drawn, of_found, sizes = counts[:4], counts[4:8], counts[8:]
+
+        drawn = drawn[: sum(of_drawn)]
+        pooled = heads.pool_by_level(maps, boxes[drawn], images[drawn], of_drawn, heads.BOX_POOL)
         logits, deltas = self.box_head(pooled)
-        losses = heads.box_losses(logits.float(), deltas.float(), torch.cat(boxes), label, matched)
+        losses = heads.box_losses(logits.float(), deltas.float(), boxes[drawn], labels[drawn], truth[drawn])
 
-        foreground = [each > 0 for each in labels]
-        boxes = [box[chosen] for box, chosen in zip(boxes, foreground, strict=True)]
-        polygons = [
-            each.polygons[i]
-            for each, found, chosen in zip(truth, index, foreground, strict=True)
-            for i in found[chosen].tolist()
-        ]
-        pooled = heads.pool(maps[:4], boxes, heads.MASK_POOL, self._settings.canonical_size)
-        masks = self.mask_head(pooled).float()
-        return losses | {"masks": heads.mask_loss(masks, torch.cat(boxes), label[label > 0], polygons)}
+        found = found[: sum(of_found)]
+        pooled = heads.pool_by_level(maps, boxes[found], images[found], of_found, heads.MASK_POOL)
+        targets = mask_targets(inclusive(boxes[found]), index[found], outlines, *sizes)
+        return losses | {"masks": heads.mask_loss(self.mask_head(pooled).float(), labels[found], targets)}
 
-    def _detect(
-        self, maps: list[Tensor], boxes: list[Tensor], sizes: Sequence[tuple[int, int]]
-    ) -> list[Detections]:
+    def _detect(self, maps: list[Tensor], boxes: list[Tensor], sizes: Tensor) -> list[Detections]:
         counts = [len(box) for box in boxes]
-        logits, deltas = self.box_head(
-            heads.pool(maps[:4], boxes, heads.BOX_POOL, self._settings.canonical_size)
-        )
+        logits, deltas = self.box_head(heads.pool(maps, boxes, heads.BOX_POOL, self._settings.canonical_size))
         found = [
             heads.detect(*each)
             for each in zip(logits.split(counts), deltas.split(counts), boxes, sizes, strict=True)
         ]
         pooled = heads.pool(
-            maps[:4], [box for box, _, _ in found], heads.MASK_POOL, self._settings.canonical_size
+            maps, [box for box, _, _ in found], heads.MASK_POOL, self._settings.canonical_size
         )
         label = torch.cat([labels for _, _, labels in found])
         masks = self.mask_head(pooled)[torch.arange(len(label), device=label.device), label].float().sigmoid()

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, smooth_l1_loss
-from torchvision.models.detection._utils import BoxCoder
-from torchvision.ops import batched_nms, box_iou
 
-from octathlon.benchmarks.maskrcnn.boxes import clip, sample
+from octathlon.benchmarks.maskrcnn.boxes import clip, decode, encode, sample
+from octathlon.benchmarks.maskrcnn.data import Objects
+from octathlon.benchmarks.maskrcnn.suppression import suppress
+from octathlon.nn.boxes import box_iou, take
 
 STRIDES = (4, 8, 16, 32, 64)
 RATIOS = (0.5, 1.0, 2.0)
@@ -19,7 +20,8 @@ RATIOS = (0.5, 1.0, 2.0)
 POSITIVE_IOU, NEGATIVE_IOU, NMS_IOU = 0.7, 0.3, 0.7
 POSITIVE_SHARE = 0.5
 BETA = 1 / 9
-CODER = BoxCoder((1.0, 1.0, 1.0, 1.0))
+WEIGHTS = (1.0, 1.0)
+"""Of centres and of sizes, in what is predicted."""
 
 
 def cell_anchors(stride: int, size: int) -> Tensor:
@@ -34,59 +36,55 @@ def cell_anchors(stride: int, size: int) -> Tensor:
     return torch.tensor(boxes)
 
 
-def grid_anchors(stride: int, size: int, shape: tuple[int, int], device: torch.device) -> Tensor:
-    """A level's anchors by row, column and ratio, of shape (rows * columns * 3, 4)."""
-    rows, columns = (torch.arange(count, device=device) * stride for count in shape)
+def grid_anchors(cell: Tensor, stride: int, shape: tuple[int, int]) -> Tensor:
+    """A level's anchors by row, column and ratio, of shape (rows * columns * 3, 4).
+
+    Args:
+        cell: those of the first cell, as `cell_anchors` makes them.
+    """
+    rows, columns = (torch.arange(count, device=cell.device) * stride for count in shape)
     top, left = torch.meshgrid(rows, columns, indexing="ij")
     shifts = torch.stack([left, top, left, top], -1).view(-1, 1, 4)
-    return (shifts + cell_anchors(stride, size).to(device)).view(-1, 4)
+    return (shifts + cell).view(-1, 4)
 
 
-def label_anchors(anchors: Tensor, truth: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """What each anchor should predict in an image of (height, width) with the boxes `truth` (G, 4).
+def label_anchors(anchors: Tensor, truth: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
+    """What each anchor should predict in an image of height and width `size` (2,) with the boxes `truth` (G, 4).
 
     Returns:
         label (1: object, 0: none, -1: not to be asked) and index of the box, both of shape (A,).
     """
     overlap = box_iou(truth, anchors)
     best, index = overlap.max(0)
-    labels = torch.full_like(index, -1)
-    labels[best < NEGATIVE_IOU] = 0
-    labels[best >= POSITIVE_IOU] = 1
-    labels[(overlap == overlap.max(1, keepdim=True).values).any(0)] = 1  # no box goes without an anchor
-    height, width = size
-    inside = (anchors[:, :2] >= 0).all(1) & (anchors[:, 2] <= width) & (anchors[:, 3] <= height)
+    labels = torch.where(best < NEGATIVE_IOU, 0, -1)
+    closest = (overlap == overlap.amax(1, keepdim=True)).any(0)  # no box goes without an anchor
+    labels = labels.masked_fill((best >= POSITIVE_IOU) | closest, 1)
+    inside = (anchors[:, :2] >= 0).all(1) & (anchors[:, 2:] <= size.flip(0)).all(1)
     return labels.masked_fill(~inside, -1), index
 
 
 def proposal_losses(
-    logits: Tensor,
-    deltas: Tensor,
-    anchors: Tensor,
-    sizes: Sequence[tuple[int, int]],
-    truths: Sequence[Tensor],
-    samples: int,
+    logits: Tensor, deltas: Tensor, anchors: Tensor, sizes: Tensor, objects: Objects, samples: int
 ) -> dict[str, Tensor]:
     """Objectness and boxes, over `samples` anchors of each image.
 
     Args:
         logits, deltas: of all levels, of shapes (N, A) and (N, A, 4).
         anchors: of shape (A, 4).
+        sizes: heights and widths, (N, 2).
     """
-    chosen, labels, found, targets = [], [], [], []
-    for image, (truth, size) in enumerate(zip(truths, sizes, strict=True)):
-        label, index = label_anchors(anchors, truth, size)
-        drawn = sample(label, samples, POSITIVE_SHARE)
-        positive = drawn[label[drawn] > 0]
-        chosen.append(logits[image, drawn])
-        labels.append(label[drawn])
-        found.append(deltas[image, positive])
-        targets.append(CODER.encode_single(truth[index[positive]], anchors[positive]))
-    label = torch.cat(labels)
-    distance = smooth_l1_loss(torch.cat(found), torch.cat(targets), beta=BETA, reduction="sum")
+    labelled = [label_anchors(anchors, *each) for each in zip(objects.of_images(), sizes, strict=True)]
+    labels, index = (torch.stack(each) for each in zip(*labelled, strict=True))
+    drawn, label = sample(labels, samples, POSITIVE_SHARE)
+    count = (label >= 0).sum()
+    objectness = binary_cross_entropy_with_logits(
+        logits.gather(1, drawn), label.clamp(min=0).float(), reduction="none"
+    )
+    targets = encode(take(objects.boxes, index.gather(1, drawn)), anchors[drawn], WEIGHTS)
+    distance = smooth_l1_loss(take(deltas, drawn), targets, beta=BETA, reduction="none").sum(2)
     return {
-        "objectness": binary_cross_entropy_with_logits(torch.cat(chosen), label.float()),
-        "proposal_boxes": distance / len(label),
+        "objectness": objectness.where(label >= 0, 0).sum() / count,
+        "proposal_boxes": distance.where(label > 0, 0).sum() / count,
     }
 
 
@@ -95,31 +93,31 @@ def propose(
     logits: Sequence[Tensor],
     deltas: Sequence[Tensor],
     anchors: Sequence[Tensor],
-    sizes: Sequence[tuple[int, int]],
+    sizes: Tensor,
     before_nms: int,
     candidates: int,
     together: bool,
-) -> list[Tensor]:
-    """The proposals of each image, (K, 4) each.
+) -> tuple[Tensor, Tensor]:
+    """The proposals of each image.
 
     Args:
         logits, deltas, anchors: of each level, of shapes (N, A), (N, A, 4) and (A, 4).
+        sizes: heights and widths, (N, 2).
         before_nms: the best anchors of each level that are looked at.
         candidates: how many proposals are left after NMS: of all images together, or of each.
-        together: which of the two. Training takes the best of the whole batch, and keeps them in the order of levels.
+        together: which of the two. Training takes the best of the whole batch.
+
+    Returns:
+        the boxes that were looked at, (N, K, 4), level after level and by falling score, and their scores, (N, K): -1
+        for those that are no proposals.
     """
-    images, levels = len(sizes), len(anchors)
-    boxes, scores, groups = [], [], []
-    for level, (objectness, delta, anchor) in enumerate(zip(logits, deltas, anchors, strict=True)):
+    boxes, scores = [], []
+    for objectness, delta, anchor in zip(logits, deltas, anchors, strict=True):
         score, place = objectness.sigmoid().topk(min(before_nms, objectness.shape[1]))
-        chosen = delta.gather(1, place[..., None].expand(-1, -1, 4))
-        decoded = CODER.decode_single(chosen.reshape(-1, 4), anchor[place].reshape(-1, 4)).view(images, -1, 4)
-        boxes += [clip(each, size) for each, size in zip(decoded, sizes, strict=True)]
-        scores.append(score.flatten())
-        groups += [boxes[0].new_full((score.shape[1],), image * levels + level) for image in range(images)]
-    box, score, group = torch.cat(boxes), torch.cat(scores), torch.cat(groups)
-    kept = batched_nms(box, score, group, NMS_IOU)  # by falling score
-    if together:
-        kept = kept[:candidates].sort().values
-    owner = group[kept].div(levels, rounding_mode="floor")
-    return [box[kept[owner == image][: None if together else candidates]] for image in range(images)]
+        boxes.append(clip(decode(take(delta, place), anchor[place], WEIGHTS), sizes))
+        scores.append(score)
+    score = torch.cat(scores, 1).where(torch.cat(suppress(boxes, NMS_IOU), 1), -1)
+    pools = score.view(1, -1) if together else score
+    best = pools.topk(min(candidates, pools.shape[1]))
+    proposed = torch.full_like(pools, -1).scatter_(1, best.indices, best.values)
+    return torch.cat(boxes, 1), proposed.view_as(score)

@@ -27,6 +27,7 @@ from octathlon.datasets.imagenet.loader import (
 from octathlon.errors import OctathlonError
 from octathlon.nn.lars import LARS, SGD
 from octathlon.nn.loading import load
+from octathlon.nn.pixels import subtract
 from octathlon.nn.sampling import epoch_order, rank_batches, share_batches
 from octathlon.nn.schedules import StepSchedule, warmup_polynomial
 from octathlon.nn.world import all_sum, average_batch_norm
@@ -101,9 +102,8 @@ class ImageClassification(Benchmark[Settings]):
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         images, labels = batch
         logits = model(self._normalise(images)).float()
-        return cross_entropy(
-            logits, labels.to(self.run.device), label_smoothing=self.settings.label_smoothing
-        )
+        labels = labels.to(self.run.device, non_blocking=True)
+        return cross_entropy(logits, labels, label_smoothing=self.settings.label_smoothing)
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         """Top-1 accuracy: each rank counts the hits of its share."""
@@ -113,12 +113,12 @@ class ImageClassification(Benchmark[Settings]):
         hits = torch.zeros((), dtype=torch.int64, device=self.run.device)
         for images, labels in self._evaluation:
             logits = model(self._normalise(images))
-            hits += (logits.argmax(1) == labels.to(hits.device)).sum()
+            hits += (logits.argmax(1) == labels.to(hits.device, non_blocking=True)).sum()
         return {"accuracy": all_sum(hits).item() / self.sample_counts().evaluation}
 
     def synthetic_batch(self) -> Batch:
         size = self.settings.image_size
-        images = torch.rand(self._local_batch, 3, size, size).mul_(255)
+        images = torch.randint(256, (self._local_batch, 3, size, size), dtype=torch.uint8)
         labels = torch.zeros(self._local_batch, dtype=torch.int64)
         return images.contiguous(memory_format=torch.channels_last), labels
 
@@ -131,7 +131,7 @@ class ImageClassification(Benchmark[Settings]):
         return self.settings.planned_epochs * self._steps_per_epoch - self._warmup_steps + 1
 
     def _normalise(self, images: Tensor) -> Tensor:
-        return images.to(self.run.device, non_blocking=True) - self._mean
+        return subtract(images.to(self.run.device, non_blocking=True), self._mean)
 
     def _training_keys(self, first_epoch: int) -> Iterator[Key]:
         """This rank's micro-batches, from the start of `first_epoch` on without end; whole updates only."""

@@ -102,8 +102,8 @@ class LightDetection(Benchmark[Settings]):
         average_batch_norm(model)
         found = [torch.zeros(0, 7, dtype=torch.float64)]
         for numbers, images in zip(self._evaluation_keys, self._evaluation_batches, strict=True):
-            locations, logits = model(self._normalise(images.to(self.run.device) / 255))
-            found += map(self._detections, numbers, locations, logits)
+            locations, logits = model(self._normalise(images.to(self.run.device, non_blocking=True) / 255))
+            found += self._detections(numbers, locations, logits)
         return {"mAP": self._evaluation.boxes(torch.cat(found))}
 
     def synthetic_batch(self) -> Batch:
@@ -123,14 +123,19 @@ class LightDetection(Benchmark[Settings]):
         images = (images - self._mean) / self._std
         return images.contiguous(memory_format=torch.channels_last)
 
-    def _detections(self, number: int, locations: Tensor, logits: Tensor) -> Tensor:
-        """One image's detections as COCO counts them: float64 of shape (K, 7), see `Evaluation.boxes`."""
-        boxes, scores, labels = (each.cpu() for each in detect(locations, logits, self._defaults))
-        image = self._validation.tables.images[number]
-        boxes = boxes.double() * torch.tensor([image["width"], image["height"]] * 2)
-        head = torch.full((len(boxes), 1), int(image["id"]), dtype=torch.float64)
-        tail = torch.stack([scores, self._categories[labels]], 1)
-        return torch.cat([head, boxes[:, :2], boxes[:, 2:] - boxes[:, :2], tail], 1)
+    def _detections(self, numbers: Iterable[int], locations: Tensor, logits: Tensor) -> Iterator[Tensor]:
+        """Each image's detections as COCO counts them: float64 of shape (K, 7), see `Evaluation.boxes`."""
+        found = [detect(*each, self._defaults) for each in zip(locations, logits, strict=True)]
+        counts = [len(scores) for _, scores, _ in found]
+        # all values of a batch in one copy; labels are small enough for float32
+        boxes, scores, labels = map(torch.cat, zip(*found, strict=True))
+        rows = torch.cat([boxes, torch.stack([scores, labels.to(scores)], 1)], 1).cpu()
+        for number, row in zip(numbers, rows.split(counts), strict=True):
+            image = self._validation.tables.images[number]
+            boxes = row[:, :4].double() * torch.tensor([image["width"], image["height"]] * 2)
+            head = torch.full((len(boxes), 1), int(image["id"]), dtype=torch.float64)
+            tail = torch.stack([row[:, 4], self._categories[row[:, 5].long()]], 1)
+            yield torch.cat([head, boxes[:, :2], boxes[:, 2:] - boxes[:, :2], tail], 1)
 
     @cached_property
     def _validation(self) -> Split:

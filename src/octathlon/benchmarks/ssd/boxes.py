@@ -14,6 +14,7 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from octathlon.benchmarks.ssd.settings import Settings
+from octathlon.nn.boxes import box_iou
 
 VARIANCES = (0.1, 0.2)
 """Predicted offsets are in units of these: centres, logarithms of sizes."""
@@ -67,22 +68,13 @@ def match(truth: Tensor, labels: Tensor, defaults: Tensor) -> tuple[Tensor, Tens
         index of the box in `truth`, and label (0: background), both int64 of shape (N, B).
     """
     real = labels > 0
-    overlap = _iou(truth, corners(defaults)).masked_fill(~real[..., None], -1)
+    overlap = box_iou(truth, corners(defaults)).masked_fill_(~real[..., None], -1)
     best, index = overlap.max(1)
     order = torch.arange(truth.shape[1], device=truth.device).expand_as(labels).masked_fill(~real, -1)
     forced = torch.full_like(index, -1).scatter_reduce_(1, overlap.argmax(2), order, "amax")
     index = torch.where(forced >= 0, forced, index)
     found = labels.gather(1, index).masked_fill((best <= POSITIVE_IOU) & (forced < 0), 0)
     return index, found
-
-
-def _iou(truth: Tensor, defaults: Tensor) -> Tensor:
-    """Intersection over union of (N, G, 4) and (B, 4), of shape (N, G, B)."""
-    left_top = torch.maximum(truth[:, :, None, :2], defaults[:, :2])
-    sides = (torch.minimum(truth[:, :, None, 2:], defaults[:, 2:]) - left_top).clamp_(0)
-    intersection = sides[..., 0] * sides[..., 1]
-    areas = [(boxes[..., 2:] - boxes[..., :2]).prod(-1) for boxes in (truth, defaults)]
-    return intersection / (areas[0][..., None] + areas[1] - intersection)
 
 
 def encode(truth: Tensor, defaults: Tensor) -> Tensor:
