@@ -13,9 +13,10 @@ from octathlon.scoring.compliance import Filed, Rules, either, expand, layers, r
 from octathlon.scoring.constraints import describe, problem
 from octathlon.scoring.descriptions import division
 from octathlon.scoring.findings import Finding
+from octathlon.scoring.lines import line_bounds
 from octathlon.scoring.logs import BadLine, Event, marked_lines, parse_line, read_blocks
 from octathlon.scoring.runs import Log, Recorder
-from octathlon.scoring.shapes import Shape, Shapes
+from octathlon.scoring.shapes import DIGITS, Shape, Shapes, leading_zero
 
 CHOICE = ("submission_division", "submission_benchmark", "opt_name")
 """The first values of these keys choose the rules of a log."""
@@ -37,6 +38,7 @@ def check_log(path: Path, round_name: str, filed: Filed = Filed()) -> list[Findi
 def read_and_check(path: Path, round_name: str, filed: Filed) -> tuple[Log, list[Finding]]:
     """What scoring needs of a log, and what breaks the rules of a round in it, in one reading."""
     recorder, checker = Recorder(path), Checker(round_name, filed)
+    settled: set[bytes] = set()  # shapes of which more lines change nothing
 
     def report(bad: BadLine) -> None:
         recorder.report(bad)
@@ -44,10 +46,16 @@ def read_and_check(path: Path, round_name: str, filed: Filed) -> tuple[Log, list
 
     try:
         for line, block in read_blocks(path, report):
+            checker.look_ahead(block)
             for number, text in marked_lines(block, line):
-                shape = _SHAPES.find(text)
+                outline = text.translate(DIGITS)
+                if outline in settled and not leading_zero(text):
+                    continue
+                shape = _SHAPES.find(outline, text)
                 if shape is None or recorder.needs(shape.key) or not checker.pass_over(shape, text, number):
                     _read_line(text, number, recorder, checker, learn=shape is None)
+                elif checker.is_settled(shape.key):
+                    settled.add(outline)
     except OctathlonError as error:
         recorder.log.unreadable = str(error)
         return recorder.log, [Finding("error", "log.file", str(error))]
@@ -99,6 +107,16 @@ class Checker:
     tallies: dict[str, _Tally] = field(default_factory=dict)
     tensors: Counter[str] = field(default_factory=Counter)
 
+    def look_ahead(self, block: bytes) -> None:
+        """Find the values that choose the rules, so that not so many events wait for them."""
+        for key in CHOICE if self.waiting is not None else ():
+            position = -1 if key in self.first else block.find(b'"key": "%b"' % key.encode())
+            start, end = line_bounds(block, position) if position >= 0 else (0, 0)
+            event = parse_line(block[start:end], 0)
+            if event is not None and event.key == key:
+                self.first[key] = event.value
+            self._choose_rules_if_known()
+
     def unreadable(self, bad: BadLine) -> None:
         """Take a line that has a log token and is no proper event."""
         if self.waiting is None:
@@ -115,8 +133,7 @@ class Checker:
         self.waiting.append(event)
         if event.key in CHOICE:
             self.first.setdefault(event.key, event.value)
-            if all(key in self.first for key in self._choosing()):
-                self._choose_rules()
+            self._choose_rules_if_known()
         elif len(self.waiting) >= LATEST_CHOICE:
             self._choose_rules()
 
@@ -135,6 +152,11 @@ class Checker:
         self._judge_order(event, rule)
         self._count(event, rule)
         return True
+
+    def is_settled(self, key: str) -> bool:
+        """Whether nothing depends on how many more such events there are, or when."""
+        rule = self.rules.get(key)
+        return rule is None or rule["settled_by_one"]
 
     def finish(self) -> list[Finding]:
         """Judge what only the whole log shows; gives all findings."""
@@ -161,8 +183,14 @@ class Checker:
 
     def _choosing(self) -> tuple[str, ...]:
         """The keys of CHOICE that matter; not all benchmarks have rules for each optimizer."""
-        prefix = f"{self._division()}_{self.first.get(CHOICE[1])}_"
+        if not self.first.keys() >= {*CHOICE[:2]}:
+            return CHOICE
+        prefix = f"{self._division()}_{self.first[CHOICE[1]]}_"
         return CHOICE if any(name.startswith(prefix) for name in layers(self.round_name)) else CHOICE[:2]
+
+    def _choose_rules_if_known(self) -> None:
+        if self.waiting is not None and all(key in self.first for key in self._choosing()):
+            self._choose_rules()
 
     def _choose_rules(self) -> None:
         self.rules = rules_of(self.round_name, self._division(), *(self.first.get(key) for key in CHOICE[1:]))
@@ -179,7 +207,9 @@ class Checker:
             self._add("submission_benchmark.alike", words)
         if logged and self.filed.division not in ("", division(logged)):
             words = f"{logged:.60}, but {self.filed.division} in the description"
-            kind = {"severity": "warning" if self.filed.division == "open" else "error"}  # open is less strict
+            kind = {
+                "severity": "warning" if self.filed.division == "open" else "error"
+            }  # open is less strict
             self._add("submission_division.alike", words, rule=kind)
 
     def _judge(self, event: Event, rule: Mapping[str, Any]) -> None:

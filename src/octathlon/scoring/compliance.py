@@ -69,18 +69,27 @@ def rules_of(round_name: str, division: Any, benchmark: Any, optimizer: Any) -> 
     names = ("common", f"{division}", f"{division}_{benchmark}", f"{division}_{benchmark}_{optimizer}")
     rules = {key: rule for name in names for key, rule in layers(round_name).get(name, {}).items()}
     numbers = rule_data.load(round_name)
-    return {key: _with_numbers(rule, benchmark, numbers) for key, rule in rules.items() if rule is not None}
+    full = {key: _with_numbers(rule, benchmark, numbers) for key, rule in rules.items() if rule is not None}
+    timed = {key for rule in full.values() for key in rule.get("within", ())}
+    return {key: rule | _effort(key, rule, timed) for key, rule in full.items()}
+
+
+def _effort(key: str, rule: Mapping[str, Any], timed: set[str]) -> dict[str, bool]:
+    """How little must be known of a rule's events: by_shape, their names only; settled_by_one, that there is one."""
+    by_shape = not BY_VALUE & rule.keys() and not any(rule.get("metadata", {}).values())
+    counted = rule.get("count") == "one" or "before" in rule or key in timed
+    return {"by_shape": by_shape, "settled_by_one": by_shape and not counted}
 
 
 def _with_numbers(rule: dict[str, Any], benchmark: Any, numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """A rule with the numbers of the round (target, limits) that it names, and whether shapes are enough for it."""
-    changes: dict[str, Any] = {"by_shape": not BY_VALUE & rule.keys() and not any(rule.get("metadata", {}).values())}
+    """A rule that names numbers of the round (target, limits) with these in place."""
+    changes: dict[str, Any] = {}
     if rule.get("reached") == "target":
         target = numbers["benchmarks"][benchmark]["target"]
         changes["reached"] = {"fields": target} if len(target) > 1 else next(iter(target.values()))
     if "within" in rule:
         changes["within"] = {key: numbers[limit] for key, limit in rule["within"].items()}
-    return rule | changes
+    return rule | changes if changes else rule
 
 
 def expand(pattern: str) -> list[str]:

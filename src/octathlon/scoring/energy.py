@@ -75,7 +75,9 @@ def _estimated(path: Path) -> float | None:
 def _events(path: Path) -> list[Event]:
     """In order of time; those that should have a number and have none are left out."""
     try:
-        found = [event for event in read_events(path, KEYS) if event.key in (START, STOP) or _is_number(event)]
+        found = [
+            event for event in read_events(path, KEYS) if event.key in (START, STOP) or _is_number(event)
+        ]
     except OctathlonError:
         return []
     return sorted(found, key=lambda event: event.time_ms)

@@ -62,7 +62,9 @@ def read_filed(
         told: root of a tree -> its round.
         check: whether to check logs also where that does not decide a run.
     """
-    filings = [file_folder(folder, [], told[folder.root].rules, told[folder.root].guess) for folder in folders]
+    filings = [
+        file_folder(folder, [], told[folder.root].rules, told[folder.root].guess) for folder in folders
+    ]
     jobs = {path: _job(each, check) for each in filings for path in each.folder.logs}
     read = map_logs(_read, list(jobs), *zip(*jobs.values(), strict=True), processes=processes)
     return [_with_logs(each, read, jobs) for each in filings]

@@ -220,6 +220,9 @@ def _parse_mllog(line: bytes, number: int, report: Report) -> Event | None:
         fields = _loads(text.decode(errors="replace"), number, report)
     if type(fields) is not dict or type(fields["key"]) is not str:
         raise ValueError("not an object with a key")
+    time_ms, metadata = fields.get("time_ms"), fields.get("metadata")
+    if type(time_ms) is int and 0 <= time_ms < LATEST and type(metadata) is dict and "value" in fields:
+        return Event(number, float(time_ms), fields["key"], fields["value"], metadata)
     if "time_ms" not in fields and "time_s" in fields:
         fields["time_ms"] = float(fields["time_s"]) * 1000
     for name in ("value", "metadata"):

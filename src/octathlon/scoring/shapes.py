@@ -19,6 +19,12 @@ DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _TIME = re.compile(rb'"time_ms": (\d{1,14})[,}]')
 _CLOSE = re.compile(rb"[:,][\d-]")
 _DIGIT = re.compile(r"\d")
+_LEADING = re.compile(rb"[ \[-]0\d")
+
+
+def leading_zero(text: bytes) -> bool:
+    """Whether a number may begin with a needless zero, which is no JSON, and not seen in the shape."""
+    return (b" 0" in text or b"-0" in text or b"[0" in text) and _LEADING.search(text) is not None
 
 
 class Shape(NamedTuple):
@@ -41,12 +47,10 @@ class Shapes:
     def __init__(self) -> None:
         self._known: dict[bytes, Shape] = {}
 
-    def find(self, text: bytes) -> Shape | None:
-        """The shape of a line, if one of its kind was learned. A number with a leading zero is no JSON."""
-        shape = self._known.get(text.translate(DIGITS))
-        if shape is None or ((b" 0" in text or b"-0" in text or b"[0" in text) and _LEADING.search(text)):
-            return None
-        return shape
+    def find(self, outline: bytes, text: bytes) -> Shape | None:
+        """The shape of a line, and its text with DIGITS made equal; None if no such line was learned."""
+        shape = self._known.get(outline)
+        return None if shape is None or leading_zero(text) else shape
 
     def learn(self, text: bytes, event: Event) -> None:
         """Remember the shape of a line that is one plain event."""
@@ -66,6 +70,3 @@ class Shapes:
         match = _TIME.search(text)
         fixed = not _DIGIT.search(repr(event.value))
         self._known[text.translate(DIGITS)] = Shape(event.key, *match.span(1), event.value, fixed, names)
-
-
-_LEADING = re.compile(rb"[ \[-]0\d")

@@ -88,7 +88,9 @@ def tell_round(root: Path, folders: Sequence[Folder]) -> Told:
         return Told(NO_ROUND, f"the folder is called {named}, whose rules are not known here")
     fitting = [each for each in possible if newest < each.until]
     if not fitting:
-        return Told(NO_ROUND, f"logs of {_month(newest)} are of no round known here that has these benchmarks")
+        return Told(
+            NO_ROUND, f"logs of {_month(newest)} are of no round known here that has these benchmarks"
+        )
     if named and (mine := [each for each in fitting if each.name == named]):
         return Told(mine[0])
     if newest < OLDEST:
