@@ -24,7 +24,7 @@ from octathlon.contracts import Progress, Run
 from octathlon.datasets.wikipedia.loader import collate
 from octathlon.errors import OctathlonError
 from octathlon.receipts import read_json
-from octathlon.scoring import checker
+from octathlon.scoring import checker, compliance
 
 FULL = {
     "counts": {"train": 156_725_653, "eval": 10_000},

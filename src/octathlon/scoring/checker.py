@@ -25,11 +25,12 @@ LATEST_CHOICE = 100_000
 
 MARKER = ":::MLLOG"
 NONE: Mapping[str, Any] = {}
+UNFILED = Filed()
 _SHAPES = Shapes()
 """Of all logs that this process reads."""
 
 
-def check_log(path: Path, round_name: str, filed: Filed = Filed()) -> list[Finding]:
+def check_log(path: Path, round_name: str, filed: Filed = UNFILED) -> list[Finding]:
     """What breaks the rules of a round in a log, errors first. Never raises: a file that cannot be read is a
     finding."""
     return read_and_check(path, round_name, filed)[1]

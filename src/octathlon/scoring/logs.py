@@ -80,20 +80,32 @@ def _ignore(_line: BadLine) -> None:
 
 
 def read_events(
-    path: Path, keys: Iterable[str], report: Report = _ignore, once: Iterable[str] = (), size: int = BLOCK
+    path: Path,
+    keys: Iterable[str] | None = None,
+    report: Report = _ignore,
+    once: Iterable[str] = (),
+    size: int = BLOCK,
 ) -> Iterator[Event]:
-    """The events of certain keys, in file order; see `Search`.
+    """The events of a log, in file order.
 
     Args:
         path: the log.
+        keys: give only these events, see `Search`; default: all.
+        report: is called with each line that has a marker and is not quite an event.
+        once: of these `keys`, give only the first event.
         size: how many bytes are read at once.
 
     Raises:
         OctathlonError: if the file cannot be read.
     """
-    search = Search(keys, report, once)
+    search = None if keys is None else Search(keys, report, once)
     for line, block in read_blocks(path, report, size):
-        yield from search.events(block, line)
+        if search is not None:
+            yield from search.events(block, line)
+            continue
+        for number, text in marked_lines(block, line):
+            if (event := parse_line(text, number, report)) is not None:
+                yield event
 
 
 def read_blocks(path: Path, report: Report, size: int = BLOCK) -> Iterator[tuple[int, bytes]]:

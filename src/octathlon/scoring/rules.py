@@ -146,6 +146,11 @@ class Round:
         return self.tasks.get(self.aliases.get(lowered, lowered))
 
     @property
+    def init_limit_minutes(self) -> float:
+        """That of the closed division."""
+        return self.init_limits["closed"]
+
+    @property
     def series(self) -> str:
         """training or hpc."""
         return "hpc" if self.name.startswith("hpc") else "training"
