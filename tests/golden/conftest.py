@@ -15,7 +15,9 @@ def results_tree(tmp_path_factory):
     trees = {}
 
     def unpack(round_name, kind="part"):
-        archive = ROUNDS / f"training_results_{round_name}-{kind}.tar.zst"
+        series = "" if round_name.startswith("hpc") else "training_"
+        name = f"{series}{round_name}".replace("_v", "_results_v")
+        archive = ROUNDS / f"{name}-{kind}.tar.zst"
         if not archive.is_file():
             pytest.skip(f"no {archive.name} beside the repository")
         if (round_name, kind) not in trees:

@@ -24,7 +24,7 @@ from octathlon.contracts import Progress, Run
 from octathlon.datasets.wikipedia.loader import collate
 from octathlon.errors import OctathlonError
 from octathlon.receipts import read_json
-from octathlon.scoring import compliance
+from octathlon.scoring import checker, compliance
 
 FULL = {
     "counts": {"train": 156_725_653, "eval": 10_000},
@@ -129,10 +129,10 @@ def test_a_closed_log_with_these_values_passes_the_check(tmp_path: Path) -> None
     start = next(i for i, event in enumerate(events) if event["key"] == "init_stop")
     template = next(event for event in events if event["key"] == "seed")
     events[start:start] = [template | {"key": key, "value": value} for key, value in logged.items()]
-    findings = compliance.check_log(write_log(tmp_path / "result_0.txt", events), "v1.1")
+    findings = checker.check_log(write_log(tmp_path / "result_0.txt", events), "v1.1")
     assert [finding for finding in findings if finding.severity in ("error", "warning")] == []
     without = [event for event in events if event["key"] != "start_warmup_step"]
-    findings = compliance.check_log(write_log(tmp_path / "result_1.txt", without), "v1.1")
+    findings = checker.check_log(write_log(tmp_path / "result_1.txt", without), "v1.1")
     assert any("start_warmup_step" in str(finding) for finding in findings)
 
 

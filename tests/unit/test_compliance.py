@@ -11,7 +11,8 @@ import yaml
 from mlperf_logging.compliance_checker import mlp_compliance
 
 from octathlon.scoring import compliance
-from octathlon.scoring.compliance import Filed, check_log
+from octathlon.scoring.checker import check_log
+from octathlon.scoring.compliance import Filed
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
 from closed_logs import RUNS, closed_log, tensor_names, write_log

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_logs import line, log_lines
 
-from octathlon.scoring.compliance import check_log
+from octathlon.scoring.checker import check_log
 from octathlon.scoring.entries import score_paths
 from octathlon.scoring.outcomes import judge
 from octathlon.scoring.rules import load_round

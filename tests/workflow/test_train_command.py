@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from octathlon.harness.rundir import owned_log
-from octathlon.scoring.compliance import check_log
+from octathlon.scoring.checker import check_log
 
 BIN = Path(sys.executable).parent
 TINY = {

@@ -29,5 +29,5 @@ rule score:
         rounds=data_digest("rounds/*.yaml"),
         runs=run_counts(),
     shell:
-        "octathlon score {input.logs:q} {params.runs:q} --csv {output.csv:q} --json {output.json:q}"
+        "octathlon score --round v1.1 {input.logs:q} {params.runs:q} --csv {output.csv:q} --json {output.json:q}"
         " --markdown {output.markdown:q} &> {log:q}"

@@ -22,7 +22,7 @@ from octathlon.report.published import published
 from octathlon.report.rehearsals import read_rehearsals
 from octathlon.report.results import Entry, Results, read_results
 from octathlon.report.systems import read_systems
-from octathlon.scoring.rules import Bounds, all_rounds, load_round
+from octathlon.scoring.rules import OURS, Bounds, load_round
 
 UNKNOWN = "–"
 MOST_ROWS = 20
@@ -64,7 +64,7 @@ def _contents(results: Results, systems: Path | None, scale: str | None, tree: P
     """What the template shows; `tree` is where the logs may be, and games beside them."""
     results = Results(tuple(sorted(results.entries, key=_place)), results.skipped)
     entries = results.entries
-    rounds = [load_round(each) for each in results.names("round")] or [all_rounds()[-1]]
+    rounds = [load_round(each) for each in results.names("round")] or [load_round(OURS)]
     return {
         "entries": entries,
         "skipped": results.skipped,

@@ -41,7 +41,7 @@ def check_path(
     folders, skipped = find_folders([path], is_benchmark)
     if not folders:
         raise OctathlonError(f"{path}: nothing to check; give a log, a system description or a results tree")
-    entries = score_folders(folders, round_name, runs)
+    entries = score_folders(folders, round_name, runs, check=True)
     if is_file(path):
         yield from _check_logs(entries[0])
         return

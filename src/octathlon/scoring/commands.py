@@ -55,7 +55,12 @@ def _show(entries: Sequence[Entry], skipped: Sequence[Skipped]) -> None:
         (entry.folder, words) for entry in entries for words in (*entry.convergence, *entry.anomalies)
     ]
     repeated = [(folder, f"the same result {count} times") for folder, count in _repeated(entries)]
-    _show_some("note", repeated + oddities)
+    guesses = {
+        (entry.filing.folder.root, f"taken for {entry.round}: {entry.filing.guess}; --round decides")
+        for entry in entries
+        if entry.round and entry.filing.guess
+    }
+    _show_some("note", sorted(guesses) + repeated + oddities)
     _show_some("skipped", [(each.path, each.reason) for each in skipped])
 
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from octathlon.errors import OctathlonError
 from octathlon.scoring import rule_data
 from octathlon.scoring.descriptions import availability, division
-from octathlon.scoring.filing import Filing, check_filed, file_folder, identity, rounds_of
+from octathlon.scoring.energy import joules_of
+from octathlon.scoring.filing import Filing, identity, read_filed
 from octathlon.scoring.olympic import Score, needed_runs, score_runs
 from octathlon.scoring.outcomes import Run, judge
 from octathlon.scoring.rules import Bounds, Round, Task, all_rounds, load_round
-from octathlon.scoring.runs import Log, read_logs
+from octathlon.scoring.runs import Log
+from octathlon.scoring.scaling import FILE, committed_factor, score_models
+from octathlon.scoring.telling import Told, rounds_of
 from octathlon.scoring.tree import Folder, Skipped, find_folders, natural
 
 NONE_CHOSEN: Mapping[str, int] = {}
@@ -41,6 +44,12 @@ class Entry:
     benchmark: str
     runs_needed: int | None
     score: Score
+    unscaled_minutes: float | None
+    """The score before `scaling_factor`."""
+    scaling_factor: float | None
+    """Of the RCP normalisation, as committed; None: not known, or not a thing of the round."""
+    energy_joules: float | None
+    """Mean of the runs that count, where it was measured."""
     runs: tuple[Run, ...]
     """In natural order of their files."""
     global_batch_size: float | None
@@ -66,7 +75,8 @@ class Entry:
     @property
     def flags(self) -> tuple[str, ...]:
         """What the rules question without removing the result."""
-        return (*self.convergence, *_waived(self.filing))
+        contested = self.filing.rules.contested.get(self.folder, "")
+        return (*self.convergence, *_waived(self.filing), *([contested] if contested else []))
 
     @property
     def converged(self) -> tuple[Run, ...]:
@@ -117,16 +127,13 @@ def score_folders(
     round_name: str | None = None,
     runs: Mapping[str, int] = NONE_CHOSEN,
     processes: int | None = None,
+    *,
+    check: bool = False,
 ) -> list[Entry]:
-    """Score folders, and check their logs; see `score_paths`."""
-    fixed = load_round(round_name) if round_name else None
-    logs = read_logs([path for folder in folders for path in folder.logs], processes)
-    rounds = {} if fixed else rounds_of(folders, logs)
-    filings = [
-        file_folder(folder, [logs[path] for path in folder.logs], fixed or rounds[folder.root])
-        for folder in folders
-    ]
-    return [score_filing(filing, runs) for filing in check_filed(filings, processes)]
+    """Score folders; see `score_paths`. `check`: check the logs also where that does not decide a run."""
+    fixed = {folder.root: Told(load_round(round_name)) for folder in folders} if round_name else None
+    told = rounds_of(folders) if fixed is None else fixed
+    return [score_filing(filing, runs) for filing in read_filed(folders, told, processes, check=check)]
 
 
 def is_benchmark(name: str) -> bool:
@@ -141,7 +148,8 @@ def score_filing(filing: Filing, runs: Mapping[str, int] = NONE_CHOSEN) -> Entry
     found = filing.findings
     judged = tuple(judge(log, rules, task, word, found.get(log.path, ())) for log in logs) if task else ()
     needed, drop = needed_runs(runs, task.name, task.runs, task.drop) if task else (None, 0)
-    score = _score(judged, task, needed, drop) if task else Score(None, f"not a benchmark of {rules.name}")
+    raw = _score(judged, task, needed, drop, folder) if task else Score(None, _no_task(filing))
+    score, factor = _scaled(raw, filing) if rules.scaled else (raw, None)
     converged = [run for run in judged if run.converged]
     batch_size = _common(log.numbers.get("global_batch_size") for log in logs)
     return Entry(
@@ -155,9 +163,12 @@ def score_filing(filing: Filing, runs: Mapping[str, int] = NONE_CHOSEN) -> Entry
         nodes=description.nodes,
         accelerators=description.accelerators,
         framework=description.framework,
-        benchmark=task.name if task else folder.path.name,
+        benchmark=":".join(filter(None, (task.name if task else folder.path.name, folder.mode))),
         runs_needed=needed,
         score=score,
+        unscaled_minutes=raw.minutes,
+        scaling_factor=factor,
+        energy_joules=_energy(raw, judged, factor),
         runs=judged,
         global_batch_size=batch_size,
         epochs_to_target=_mean(run.epoch for run in converged)
@@ -175,8 +186,31 @@ def score_filing(filing: Filing, runs: Mapping[str, int] = NONE_CHOSEN) -> Entry
     )
 
 
-def _score(judged: Sequence[Run], task: Task, needed: int, drop: int) -> Score:
+def _no_task(filing: Filing) -> str:
+    """Why a folder has no rules to score it by."""
+    if filing.rules.name:
+        return f"not a benchmark of {filing.rules.name}"
+    return f"{filing.guess}: choose the rules with --round"
+
+
+def _scaled(raw: Score, filing: Filing) -> tuple[Score, float | None]:
+    """The score as published, and its committed factor."""
+    factor = committed_factor(filing.folder.path)
+    if factor is None:
+        return Score(None, f"{FILE} has no scaling_factor above 0: the published score is not known"), None
+    return (raw if raw.minutes is None else replace(raw, minutes=raw.minutes * factor)), factor
+
+
+def _energy(raw: Score, judged: Sequence[Run], factor: float | None) -> float | None:
+    """Scaled as the minutes are."""
+    joules = joules_of(raw, judged)
+    return joules * factor if joules is not None and factor is not None else None
+
+
+def _score(judged: Sequence[Run], task: Task, needed: int, drop: int, folder: Folder) -> Score:
     """The score of all runs; indices refer to `judged`."""
+    if folder.mode == "weak":
+        return score_models(judged, needed)
     order = sorted(
         range(len(judged)), key=lambda index: (judged[index].log.start_ms, natural(judged[index].log.path))
     )
@@ -199,6 +233,8 @@ def samples_to_target(run: Run, task: Task) -> float | None:
     train_samples = run.log.numbers.get("train_samples")
     if run.epoch is None or task.progress == "other":
         return None
+    if task.progress == "samples_count":
+        return run.epoch
     if task.progress == "samples":
         return run.epoch if run.epoch > 1 else train_samples
     return run.epoch * train_samples if train_samples is not None else None

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from octathlon.scoring.compliance import Filed, check_log, has_rules
+from octathlon.scoring.checker import check_log, read_and_check
+from octathlon.scoring.compliance import Filed, has_rules
 from octathlon.scoring.descriptions import Description, division, read_description
 from octathlon.scoring.findings import Finding
-from octathlon.scoring.rules import Round, Task, all_rounds
-from octathlon.scoring.runs import Log, map_logs
+from octathlon.scoring.rules import Round, Task
+from octathlon.scoring.runs import Log, map_logs, read_log
+from octathlon.scoring.telling import Told
 from octathlon.scoring.tree import Folder
 
 
@@ -29,18 +31,20 @@ class Filing:
     """The benchmark that the folder is called by; else the logs'. None: not one of the round."""
     findings: Mapping[Path, Sequence[Finding]]
     """What the check of each log found."""
+    guess: str = ""
+    """On what grounds these are taken for the round's, where others are possible."""
 
     @property
     def filed(self) -> Filed:
         return Filed(self.folder.name, self.division, self.task.name if self.task else "")
 
 
-def file_folder(folder: Folder, logs: Sequence[Log], rules: Round) -> Filing:
+def file_folder(folder: Folder, logs: Sequence[Log], rules: Round, guess: str = "") -> Filing:
     """What a folder is, by the rules of a round; its logs are not checked yet."""
     description = read_description(folder)
     word = description.division or division(identity(logs, "division")) or "closed"
     task = rules.task(folder.path.name) or rules.task(identity(logs, "benchmark"))
-    return Filing(folder, logs, rules, description, word, task, {})
+    return Filing(folder, logs, rules, description, word, task, {}, guess)
 
 
 def identity(logs: Iterable[Log], name: str) -> str:
@@ -49,34 +53,43 @@ def identity(logs: Iterable[Log], name: str) -> str:
     return min(values, key=lambda value: (-values[value], value), default="")
 
 
-def check_filed(filings: Sequence[Filing], processes: int | None = None) -> list[Filing]:
-    """The same with what breaks the rules in their logs, where the round has rules for logs."""
-    jobs = {
-        log.path: (each.rules.name, each.filed)
-        for each in filings
-        if has_rules(each.rules.name)
-        for log in each.logs
-    }
-    found = map_logs(check_log, list(jobs), *zip(*jobs.values(), strict=True), processes=processes)
-    return [
-        replace(each, findings={log.path: found.get(log.path, []) for log in each.logs}) for each in filings
+def read_filed(
+    folders: Sequence[Folder], told: Mapping[Path, Told], processes: int | None = None, *, check: bool = False
+) -> list[Filing]:
+    """Each folder with its logs, read once for scoring and for their check.
+
+    Args:
+        told: root of a tree -> its round.
+        check: whether to check logs also where that does not decide a run.
+    """
+    filings = [
+        file_folder(folder, [], told[folder.root].rules, told[folder.root].guess) for folder in folders
     ]
+    jobs = {path: _job(each, check) for each in filings for path in each.folder.logs}
+    read = map_logs(_read, list(jobs), *zip(*jobs.values(), strict=True), processes=processes)
+    return [_with_logs(each, read, jobs) for each in filings]
 
 
-def rounds_of(folders: Iterable[Folder], logs: Mapping[Path, Log]) -> dict[Path, Round]:
-    """The round of each tree: that of most of its logs, by their format and date; without any, the newest."""
-    votes: dict[Path, Counter[Round]] = {}
-    for folder in folders:
-        tree = votes.setdefault(folder.root, Counter())
-        tree.update(found for path in folder.logs if (found := _round_of(logs[path])))
-    newest = all_rounds()[-1]
-    return {
-        root: max(tree, key=lambda each: (tree[each], each.since)) if tree else newest
-        for root, tree in votes.items()
-    }
+def _job(filing: Filing, check: bool) -> tuple[str, Filed]:
+    """By the rules of which round the logs are checked (empty: not), and where they seem to be filed."""
+    rules = filing.rules
+    checked = has_rules(rules.name) and (check or rules.check_decides)
+    return rules.name if checked else "", filing.filed
 
 
-def _round_of(log: Log) -> Round | None:
-    same_format = [each for each in all_rounds() if log.marker in each.markers]
-    begun = [each for each in same_format if log.start_ms >= each.since]
-    return (begun or same_format or [None])[-1] if log.starts else None
+def _read(path: Path, round_name: str, filed: Filed) -> tuple[Log, list[Finding]]:
+    return read_and_check(path, round_name, filed) if round_name else (read_log(path), [])
+
+
+def _with_logs(
+    filing: Filing, read: Mapping[Path, tuple[Log, list[Finding]]], jobs: Mapping[Path, tuple[str, Filed]]
+) -> Filing:
+    """The logs may say what the folder and the description do not; those were checked for something else."""
+    logs = [read[path][0] for path in filing.folder.logs]
+    full = file_folder(filing.folder, logs, filing.rules, filing.guess)
+    findings = {}
+    for path in filing.folder.logs:
+        round_name, filed = jobs[path]
+        right = not round_name or filed == full.filed
+        findings[path] = read[path][1] if right else check_log(path, round_name, full.filed)
+    return replace(full, findings=findings)

@@ -21,16 +21,24 @@ import math
 import re
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, NamedTuple
 
 import orjson
 
 from octathlon.errors import OctathlonError
-from octathlon.scoring.lines import TAIL, BadLine, Report, blocks, line_bounds, line_patterns, positions
+from octathlon.scoring.lines import (
+    BLOCK,
+    TAIL,
+    BadLine,
+    Report,
+    blocks,
+    line_bounds,
+    line_patterns,
+    positions,
+)
 
 DEEPEST = 100
 """Levels of lists and objects in an event; deeper ones exhaust the stack of whoever prints or compares them."""
@@ -52,8 +60,7 @@ _BARE = re.compile(r"MLPerf: \S+ \[(?P<date>[^\]]+)\], (?P<key>\w+)(?::(?P<json>
 _PERCENT = re.compile(r"([0-9.]+)%")
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One event, whatever the format. `metadata` holds `epoch_num` and, for run_stop, `status`, in all of
     them."""
 
@@ -68,20 +75,41 @@ class Event:
     """What its line begins with, which tells the format."""
 
 
+def _ignore(_line: BadLine) -> None:
+    pass
+
+
 def read_events(
     path: Path,
     keys: Iterable[str] | None = None,
-    report: Report | None = None,
+    report: Report = _ignore,
     once: Iterable[str] = (),
+    size: int = BLOCK,
 ) -> Iterator[Event]:
     """The events of a log, in file order.
 
     Args:
         path: the log.
-        keys: give only these events; the other lines are not even parsed. Default: all.
-        report: is called with each line that has a marker and is not quite an event. A line that is readable
-            all the same (a Python dictionary where JSON belongs) is reported and given.
-        once: of these `keys`, give only the first event (ranks repeat them a thousand times).
+        keys: give only these events, see `Search`; default: all.
+        report: is called with each line that has a marker and is not quite an event.
+        once: of these `keys`, give only the first event.
+        size: how many bytes are read at once.
+
+    Raises:
+        OctathlonError: if the file cannot be read.
+    """
+    search = None if keys is None else Search(keys, report, once)
+    for line, block in read_blocks(path, report, size):
+        if search is not None:
+            yield from search.events(block, line)
+            continue
+        for number, text in marked_lines(block, line):
+            if (event := parse_line(text, number, report)) is not None:
+                yield event
+
+
+def read_blocks(path: Path, report: Report, size: int = BLOCK) -> Iterator[tuple[int, bytes]]:
+    """Whole lines of a log in blocks, each with the number of its first line.
 
     Raises:
         OctathlonError: if the file cannot be read.
@@ -89,37 +117,70 @@ def read_events(
     try:
         if not path.is_file():
             raise OctathlonError(f"{path}: not a regular file; give a log")
-        with path.open("rb") as file:
-            wanted = None if keys is None else frozenset(keys)
-            yield from _events(file, wanted, report or _ignore, frozenset(key.encode() for key in once))
+        with path.open("rb", buffering=0) as file:
+            yield from blocks(file, report, size)
     except OSError as error:
         raise OctathlonError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
 
 
-def _ignore(_line: BadLine) -> None:
-    pass
+class Search:
+    """Finds the events of certain keys in the blocks of one log; no other line is parsed.
 
+    Args:
+        keys: give only these events.
+        report: is called with each of their lines that is not quite an event. A line that is readable all the
+            same (a Python dictionary where JSON belongs) is reported and given.
+        once: of these `keys`, give only the first event (ranks repeat them a thousand times).
+    """
 
-def _events(
-    file: BinaryIO, keys: frozenset[str] | None, report: Report, once: frozenset[bytes]
-) -> Iterator[Event]:
-    patterns = line_patterns(keys)
-    given: set[bytes] = set()
-    for line, block in blocks(file, report):
+    def __init__(self, keys: Iterable[str], report: Report, once: Iterable[str] = ()) -> None:
+        self._keys = frozenset(keys)
+        self._report = report
+        self._once = frozenset(once)
+        self._given: set[str] = set()
+        self._patterns = line_patterns(self._keys)
+
+    def needs(self, key: str) -> bool:
+        """Whether the next event of a key is to be given."""
+        return key in self._keys and key not in self._given
+
+    def takes(self, key: str) -> bool:
+        """The same, of one that was found without this search, and counts as given now."""
+        needed = self.needs(key)
+        if needed and key in self._once:
+            self._given.add(key)
+        return needed
+
+    def events(self, block: bytes, line: int) -> Iterator[Event]:
+        """The events in whole lines, of which the first is number `line`."""
         counted = end = 0
-        for position, key in positions(patterns, block):
-            if position < end or key in given:
+        for position, found in positions(self._patterns, block):
+            key = found.decode()
+            if position < end or key in self._given:
                 continue
             start, end = line_bounds(block, position)
             line += block.count(b"\n", counted, start)
             counted = start
-            event = parse_line(block[start:end], line, report)
-            if key and (event is None or event.key.encode() != key):
-                report(BadLine(line, "lost", "", key.decode()))
-            if event is not None and (keys is None or event.key in keys):
+            event = parse_line(block[start:end], line, self._report)
+            if event is None or event.key != key:
+                self._report(BadLine(line, "lost", "", key))
+            if event is not None and event.key in self._keys:
                 yield event
-                if key in once and event.key.encode() == key:
-                    given.add(key)
+                if key in self._once and event.key == key:
+                    self._given.add(key)
+
+
+def marked_lines(block: bytes, line: int) -> Iterator[tuple[int, bytes]]:
+    """The lines with a marker among whole lines, of which the first is number `line`, each with its number."""
+    bare = b"MLPerf: " in block
+    for number, whole in enumerate(block.split(b"\n"), line):
+        if b":::ML" in whole or (bare and b"MLPerf: " in whole):
+            if b"\r" not in whole[:-1]:
+                yield number, whole
+                continue
+            for text in whole.split(b"\r"):
+                if b":::ML" in text or b"MLPerf: " in text:
+                    yield number, text
 
 
 def parse_line(line: bytes, number: int, report: Report = _ignore) -> Event | None:
@@ -171,6 +232,9 @@ def _parse_mllog(line: bytes, number: int, report: Report) -> Event | None:
         fields = _loads(text.decode(errors="replace"), number, report)
     if type(fields) is not dict or type(fields["key"]) is not str:
         raise ValueError("not an object with a key")
+    time_ms, metadata = fields.get("time_ms"), fields.get("metadata")
+    if type(time_ms) is int and 0 <= time_ms < LATEST and type(metadata) is dict and "value" in fields:
+        return Event(number, float(time_ms), fields["key"], fields["value"], metadata)
     if "time_ms" not in fields and "time_s" in fields:
         fields["time_ms"] = float(fields["time_s"]) * 1000
     for name in ("value", "metadata"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from octathlon.scoring.findings import Finding
 from octathlon.scoring.rules import Quality, Round, Task
@@ -43,18 +43,16 @@ def judge(log: Log, rules: Round, task: Task, division: str, findings: Sequence[
     of the log's check. training_rules.adoc, sections "Timing" and "Results".
     """
     batch_size = log.numbers.get("global_batch_size")
-    on_the_clock = (each for each in log.evaluations if each.time_ms >= log.start_ms)
-    evaluations = sorted(on_the_clock, key=lambda each: each.time_ms)
-    named = [(each, named_quality(each.quality, task)) for each in evaluations]
+    named = [(each, named_quality(each.quality, task)) for each in evaluations(log, task)]
     passed = next((each for each in named if task.reached(each[1], batch_size)), None)
     decisive = passed if division == "closed" else (named[-1] if named else None)
     stop_ms = _stop(log, task, passed)
     init_minutes = _span(log.init_start_ms, log.init_stop_ms)
     minutes = _span(log.start_ms, stop_ms)
     reason = (
-        _failure(log, rules, task, stop_ms, init_minutes)
+        _failure(log, rules, task, division, stop_ms, init_minutes)
         or ("" if decisive else _missed(log, named, task, division))
-        or _broken(findings)
+        or (_broken(findings) if rules.check_decides else "")
     )
     return Run(
         log=log,
@@ -62,7 +60,7 @@ def judge(log: Log, rules: Round, task: Task, division: str, findings: Sequence[
         reason=reason,
         minutes=minutes,
         init_minutes=init_minutes,
-        epoch=decisive[0].epoch if decisive else None,
+        epoch=progress(decisive[0], task) if decisive else None,
         quality=decisive[1] if decisive else {},
         anomalies=tuple(
             _anomalies(log)
@@ -70,6 +68,35 @@ def judge(log: Log, rules: Round, task: Task, division: str, findings: Sequence[
             + (_contradictions(log, task, passed) if division == "closed" else [])
         ),
     )
+
+
+def evaluations(log: Log, task: Task) -> list[Evaluation]:
+    """The evaluations since run_start in order; the metrics of one checkpoint together."""
+    logged = log.errors if task.evaluation == "eval_error" else log.evaluations
+    found = sorted((each for each in logged if each.time_ms >= log.start_ms), key=lambda each: each.time_ms)
+    return _checkpoints(found, task) if task.checkpoint else found
+
+
+def _checkpoints(found: Sequence[Evaluation], task: Task) -> list[Evaluation]:
+    """Evaluations that each give one metric of a checkpoint, joined; in order of the checkpoints."""
+    joined: dict[float, Evaluation] = {}
+    for each in found:
+        checkpoint = each.step if task.checkpoint == "step_num" else each.samples
+        if checkpoint is not None and (each.metric in task.target or isinstance(each.quality, dict)):
+            before = joined[checkpoint].quality if checkpoint in joined else {}
+            joined[checkpoint] = replace(each, quality={**before, **_metric(each)})
+    return [joined[checkpoint] for checkpoint in sorted(joined)]
+
+
+def _metric(each: Evaluation) -> Quality:
+    return each.quality if isinstance(each.quality, dict) else {each.metric: each.quality}
+
+
+def progress(each: Evaluation, task: Task) -> float | None:
+    """How far the run has come, in the unit of `task.progress`."""
+    if task.checkpoint == "step_num":
+        return each.step
+    return each.samples if task.progress == "samples_count" and each.samples is not None else each.epoch
 
 
 def named_quality(quality: Quality | float, task: Task) -> Quality:
@@ -93,7 +120,9 @@ def _span(start_ms: float, stop_ms: float) -> float | None:
     return minutes if 0 <= minutes < math.inf else None
 
 
-def _failure(log: Log, rules: Round, task: Task, stop_ms: float, init_minutes: float | None) -> str:
+def _failure(
+    log: Log, rules: Round, task: Task, division: str, stop_ms: float, init_minutes: float | None
+) -> str:
     """Why the run does not count, whatever its quality; empty if it does."""
     if log.unreadable:
         return log.unreadable
@@ -110,8 +139,9 @@ def _failure(log: Log, rules: Round, task: Task, stop_ms: float, init_minutes: f
         return f"status {log.statuses[0]}"
     if stop_ms <= log.start_ms:
         return "run_stop is not after run_start"
-    if init_minutes is not None and init_minutes >= rules.init_limit_minutes:
-        return f"initialisation took {init_minutes:.1f} minutes (limit {rules.init_limit_minutes:g})"
+    limit = rules.init_limits["open" if division == "open" else "closed"]
+    if init_minutes is not None and init_minutes >= limit:
+        return f"initialisation took {init_minutes:.1f} minutes (limit {limit:g})"
     return ""
 
 

@@ -24,11 +24,10 @@ from octathlon.receipts import describe, write_json
 from octathlon.scoring import readme
 from octathlon.scoring.check import check_path
 from octathlon.scoring.entries import Entry, score_paths
+from octathlon.scoring.rules import OURS
 from octathlon.scoring.text import clean
 from octathlon.scoring.tree import Folder, is_file, is_folder
 
-ROUND = "v1.1"
-"""Whose package it is."""
 RECEIPT = "package.json"
 PROJECT = (
     "Snakefile",
@@ -88,7 +87,7 @@ def _complete(paths: Sequence[Path], runs: Mapping[str, int]) -> list[Entry]:
     Raises:
         OctathlonError: if something is missing that no package can do without.
     """
-    entries, skipped = score_paths(paths, ROUND, runs)
+    entries, skipped = score_paths(paths, OURS, runs)
     if skipped:
         raise OctathlonError(f"{skipped[0].path}: {skipped[0].reason}; a package needs all of its files")
     if len(organisations := sorted({entry.org for entry in entries})) > 1:
@@ -183,7 +182,7 @@ def _add_code(entries: Sequence[Entry], folder: Path, config: Mapping[str, Any] 
 
 
 def _refuse_errors(folder: Path, runs: Mapping[str, int]) -> None:
-    for report in check_path(folder, runs, ROUND):
+    for report in check_path(folder, runs, OURS):
         for finding in report.errors:
             place = report.path.relative_to(folder)
             raise OctathlonError(
@@ -195,7 +194,7 @@ def _receipt(entries: Sequence[Entry], folder: Path) -> dict[str, Any]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {
         "format": 1,
-        "round": ROUND,
+        "round": OURS,
         "results": {
             f"{entry.system}/{entry.benchmark}": {"minutes": entry.score.minutes, "runs": entry.runs_needed}
             for entry in entries

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from octathlon.errors import OctathlonError
-from octathlon.scoring.logs import UNSTATED, BadLine, Event, read_events
+from octathlon.scoring.logs import UNSTATED, BadLine, Event, Search, read_blocks
 from octathlon.scoring.rules import BOUNDS, Bounds, Quality
 
 Result = TypeVar("Result")
@@ -31,6 +31,12 @@ class Evaluation:
     epoch: float | None
     """Its `epoch_num`; samples for bert."""
     quality: Quality | float
+    metric: str = ""
+    """What `quality` is, where the event says so."""
+    samples: float | None = None
+    """Its `samples_count`."""
+    step: float | None = None
+    """Its `step_num`."""
 
 
 @dataclass(slots=True)
@@ -53,6 +59,8 @@ class Log:
     init_start_ms: float = math.inf
     init_stop_ms: float = -math.inf
     evaluations: list[Evaluation] = field(default_factory=list)
+    errors: list[Evaluation] = field(default_factory=list)
+    """The same of `eval_error`."""
     all_evaluations: bool = True
     """False if there were more than are kept."""
     checkpoints: list[tuple[Any, float]] = field(default_factory=list)
@@ -70,15 +78,44 @@ class Log:
     """Why the file could not be read."""
 
 
+class Recorder:
+    """Takes what scoring needs out of the blocks, or the events, of a log."""
+
+    def __init__(self, path: Path) -> None:
+        self.log = Log(path)
+        self._search = Search(_HANDLERS, self.report, once=_FIRST)
+
+    def report(self, bad: BadLine) -> None:
+        """Take a line that is not quite an event."""
+        if bad.key:
+            self.log.lost.setdefault(bad.key, bad.line)
+        else:
+            self.log.bad_lines += 1
+
+    def search(self, block: bytes, line: int) -> None:
+        """Take whole lines, of which the first is number `line`."""
+        for event in self._search.events(block, line):
+            _HANDLERS[event.key](self.log, event)
+
+    def needs(self, key: str) -> bool:
+        """Whether the next event of a key matters."""
+        return self._search.needs(key)
+
+    def see(self, event: Event) -> None:
+        """Take an event that was found in a plain line."""
+        if self._search.takes(event.key):
+            _HANDLERS[event.key](self.log, event)
+
+
 def read_log(path: Path) -> Log:
     """Read what scoring needs of a log. Never raises: a file that cannot be read says so in `unreadable`."""
-    log = Log(path)
+    recorder = Recorder(path)
     try:
-        for event in read_events(path, _HANDLERS, lambda bad: _count_bad(log, bad), once=_FIRST):
-            _HANDLERS[event.key](log, event)
+        for line, block in read_blocks(path, recorder.report):
+            recorder.search(block, line)
     except OctathlonError as error:
-        log.unreadable = str(error)
-    return log
+        recorder.log.unreadable = str(error)
+    return recorder.log
 
 
 def read_logs(paths: Sequence[Path], processes: int | None = None) -> dict[Path, Log]:
@@ -121,13 +158,6 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _count_bad(log: Log, bad: BadLine) -> None:
-    if bad.key:
-        log.lost.setdefault(bad.key, bad.line)
-    else:
-        log.bad_lines += 1
-
-
 def _on_start(log: Log, event: Event) -> None:
     log.marker = log.marker or event.marker
     log.starts += 1
@@ -153,10 +183,15 @@ def _on_init_stop(log: Log, event: Event) -> None:
 
 
 def _on_evaluation(log: Log, event: Event) -> None:
-    if len(log.evaluations) == MOST_EVALUATIONS:
+    epoch, samples, step = (
+        _number(event.metadata.get(name)) for name in ("epoch_num", "samples_count", "step_num")
+    )
+    metric = str(event.metadata.get("metric", ""))[:40]
+    kept = log.errors if event.key == "eval_error" else log.evaluations
+    if len(kept) == MOST_EVALUATIONS:
         log.all_evaluations = False
     elif (quality := _quality(event.value)) is not None:
-        log.evaluations.append(Evaluation(event.time_ms, _number(event.metadata.get("epoch_num")), quality))
+        kept.append(Evaluation(event.time_ms, epoch, quality, metric, samples, step))
 
 
 def _on_checkpoint(log: Log, event: Event) -> None:
@@ -199,6 +234,7 @@ _HANDLERS: dict[str, Callable[[Log, Event], None]] = {
     "init_start": _on_init_start,
     "init_stop": _on_init_stop,
     "eval_accuracy": _on_evaluation,
+    "eval_error": _on_evaluation,
     "eval_result": _on_checkpoint,
     "quality_target": _on_target,
     **dict.fromkeys(_IDENTITY, _on_identity),

@@ -5,6 +5,7 @@ The shape of `scores.json` (all the report page reads); null where a value is no
     {"format": 1,
      "entries": [{
         <every column of the CSV, by the same names; flags and anomalies are lists>,
+        "round_guessed": "",                    on what grounds, where other rounds are possible
         "target": {"accuracy": {"at_least": 0.759, "below": 1}},  the round's (closed), or the logs' own
         "higher_is_better": true,
         "logs": [{                              one object a run, in natural order of the files
@@ -33,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 from octathlon.receipts import write_json
 from octathlon.scoring.entries import Entry
-from octathlon.scoring.outcomes import MILLISECONDS, Run, named_quality
+from octathlon.scoring.outcomes import MILLISECONDS, Run, evaluations, named_quality, progress
 from octathlon.scoring.rules import BOUNDS, Bounds, Quality
 from octathlon.scoring.text import clean, markdown_table, write_text
 from octathlon.scoring.tree import Skipped
@@ -75,6 +76,9 @@ COLUMNS: Mapping[str, Callable[[Entry], Any]] = {
     "dropped_low": lambda entry: len(entry.score.low) or None,
     "dropped_high": lambda entry: len(entry.score.high) or None,
     "score_minutes": lambda entry: entry.score.minutes,
+    "unscaled_minutes": lambda entry: entry.unscaled_minutes,
+    "scaling_factor": lambda entry: entry.scaling_factor,
+    "energy_joules": lambda entry: entry.energy_joules,
     "fastest_minutes": _fastest,
     "slowest_minutes": _slowest,
     "global_batch_size": lambda entry: entry.global_batch_size,
@@ -126,6 +130,7 @@ def to_json(entries: Iterable[Entry], skipped: Iterable[Skipped] = ()) -> dict[s
 
 def _entry(entry: Entry) -> dict[str, Any]:
     return cells(entry) | {
+        "round_guessed": entry.filing.guess,
         "target": {clean(metric): _bounds(bounds) for metric, bounds in entry.target.items()},
         "higher_is_better": _higher_is_better(entry),
         "logs": [_run(entry, index, run) for index, run in enumerate(entry.runs)],
@@ -170,12 +175,14 @@ def _dropped(entry: Entry, index: int) -> str:
 
 
 def _curve(entry: Entry, run: Run) -> list[list[Any]]:
-    points = sorted(run.log.evaluations, key=lambda each: each.time_ms)
     start = run.log.start_ms
     return [
-        [(each.time_ms - start) / MILLISECONDS, each.epoch, _value(named_quality(each.quality, entry.task))]
-        for each in points
-        if each.time_ms >= start
+        [
+            (each.time_ms - start) / MILLISECONDS,
+            progress(each, entry.task),
+            _value(named_quality(each.quality, entry.task)),
+        ]
+        for each in evaluations(run.log, entry.task)
     ]
 
 

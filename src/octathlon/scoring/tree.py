@@ -21,8 +21,10 @@ from octathlon.errors import OctathlonError
 DEEPEST = 12
 """Levels below the given path. A round's benchmark folders are at most six deep."""
 
-NO_LOGS = {"benchmarks", "code", "systems"}
-"""What stands beside `results`, and is not walked: code may bring examples of logs, and many files."""
+NO_RESULTS = {"power", "pruned_results"}
+"""Folders beside logs: those of power meters, and results that do not count."""
+MODES = ("strong", "weak")
+"""Folders of MLPerf HPC: the scaling that the benchmarks in them show."""
 
 _VERSION = re.compile(r"v\d+\.\d+\.\d+")
 """v0.5.0: the folder that holds the organisations of v0.5."""
@@ -48,7 +50,14 @@ class Folder:
     @property
     def system(self) -> Path | None:
         """The system's folder, in `results`: the parent of this one, or itself; None outside a tree."""
-        return next((path for path in (self.path.parent, self.path) if _is_system(path)), None)
+        above = self.path.parent.parent if self.mode else self.path.parent
+        return next((path for path in (above, self.path) if _is_system(path)), None)
+
+    @property
+    def mode(self) -> str:
+        """strong or weak, where there is such a folder between the system's and this one (MLPerf HPC)."""
+        parent = self.path.parent
+        return parent.name if parent.name in MODES and _is_system(parent.parent) else ""
 
     @property
     def results(self) -> Path | None:
@@ -168,13 +177,13 @@ def _sort_out(
         if entry.name.startswith("."):
             continue
         if entry.is_dir(follow_symlinks=False):
-            below.append(Path(entry.path))
+            if entry.name not in NO_RESULTS:
+                below.append(Path(entry.path))
         elif _LOG.fullmatch(entry.name) and is_file(Path(entry.path)):
             folder.logs.append(Path(entry.path))
         elif _LOG.fullmatch(entry.name):
             skipped.append(Skipped(Path(entry.path), "not a regular file"))
         elif entry.is_symlink() and not is_file(Path(entry.path)):
             skipped.append(Skipped(Path(entry.path), "a link that leads to no file"))
-    if any(each.name == "results" for each in below):
-        below = [each for each in below if each.name not in NO_LOGS]
-    return folder, below
+    results = [each for each in below if each.name == "results"]
+    return folder, results or below  # beside them there is code, with many files and examples of logs
