@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils.rnn import pad_sequence
 
 from octathlon.benchmarks.bert.model import Bert, Sizes, reference_name
 from octathlon.datasets.wikipedia.loader import Batch, collate
@@ -58,11 +59,9 @@ def load_peer(peer: nn.Module, model: Bert) -> None:
 
 def padded(batch: Batch) -> dict[str, Tensor]:
     """The batch as transformers wants it."""
-    samples = len(batch.lengths)
 
     def grid(values: Tensor) -> Tensor:
-        flat = values.new_zeros(samples * batch.longest).index_copy(0, batch.places, values)
-        return flat.view(samples, batch.longest)
+        return pad_sequence(values.split(batch.lengths), batch_first=True)
 
     names = {"input_ids": batch.pieces, "token_type_ids": batch.segments}
     values = {name: grid(tensor) for name, tensor in names.items()}
@@ -93,8 +92,7 @@ def our_loss(model: Bert, batch: Batch) -> Tensor:
 def peer_loss(model: nn.Module, batch: Batch) -> Tensor:
     inputs = padded(batch)
     labels = torch.full_like(batch.pieces, -100).index_copy(0, batch.masked, batch.labels)
-    grid = torch.full_like(inputs["input_ids"], -100).flatten().index_copy(0, batch.places, labels)
-    labels = grid.view_as(inputs["input_ids"])
+    labels = pad_sequence(labels.split(batch.lengths), batch_first=True, padding_value=-100)
     return model(**inputs, labels=labels, next_sentence_label=batch.random_next).loss
 
 

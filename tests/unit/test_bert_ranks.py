@@ -26,8 +26,8 @@ Trained = tuple[Seen, float, dict[str, np.ndarray]]
 
 def samples_of(batch: Batch) -> Seen:
     """Each sample's pieces, segments, masked positions and their labels."""
-    lengths = batch.lengths.tolist()
-    owners = torch.bucketize(batch.masked, batch.lengths.cumsum(0), right=True)
+    lengths = batch.lengths
+    owners = torch.bucketize(batch.masked, batch.offsets[1:], right=True)
     counts = owners.bincount(minlength=len(lengths)).tolist()
     fields = (
         *(batch.pieces.split(lengths), batch.segments.split(lengths)),

@@ -118,13 +118,13 @@ def test_a_batch_is_its_samples_one_after_the_other() -> None:
     assert batch.pieces.tolist() == [2, 9, 3, 8, 3, 2, 7, 6, 3, 5, 3, 4]
     assert batch.segments.tolist() == [0, 0, 0, 1, 1, 0, 0, 0, 0, 1, 1, 1]
     assert batch.positions.tolist() == [*range(5), *range(7)]
-    assert batch.places.tolist() == [*range(5), *range(7, 14)]
-    assert batch.lengths.tolist() == [5, 7]
+    assert batch.offsets.tolist() == [0, 5, 12]
+    assert batch.lengths == [5, 7]
     assert batch.pieces[batch.masked].tolist() == [9, 6, 5]
     assert batch.labels.tolist() == [11, 12, 13]
     assert batch.random_next.tolist() == [1, 0]
-    assert batch.longest == 7
-    assert all(tensor.dtype == torch.int64 for tensor in batch[:-1])
+    assert {tensor.dtype for tensor in batch[:-1] if tensor is not batch.offsets} == {torch.int64}
+    assert batch.offsets.dtype == torch.int32  # as attention's kernel takes it
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +144,7 @@ def test_workers_change_nothing(prepared: Path) -> None:
     for one, other in zip(*batches, strict=True):
         assert isinstance(other, Batch)
         assert all(a.equal(b) for a, b in zip(one[:-1], other[:-1], strict=True))
-        assert one.longest == other.longest
+        assert one.lengths == other.lengths
 
 
 def test_evaluation_shares_hold_every_sample_once(prepared: Path) -> None:

@@ -12,7 +12,7 @@ Groups with `adapt: False` keep trust at 1: BERT's biases and layer norms, which
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -52,29 +52,31 @@ class Lamb(torch.optim.Optimizer):
                 self._update(group, parameters)
 
     def _update(self, group: Mapping[str, Any], parameters: list[Tensor]) -> None:
-        steps = self._adam_steps(group, parameters)
-        torch._foreach_add_(steps, parameters, alpha=group["weight_decay"])
+        steps = self._steps(group, parameters)
         if group["adapt"]:
             rates = group["lr"] * _trust(parameters, steps)
-            torch._foreach_mul_(steps, list(rates.unbind()))
+            torch._foreach_addcmul_(parameters, steps, list(rates.unbind()), value=-1)
         else:
-            torch._foreach_mul_(steps, group["lr"])
-        torch._foreach_sub_(parameters, steps)
+            torch._foreach_add_(parameters, steps, alpha=-group["lr"])
 
-    def _adam_steps(self, group: Mapping[str, Any], parameters: list[Tensor]) -> list[Tensor]:
-        """Advance the moments; returns their quotients with the bias corrected."""
+    def _steps(self, group: Mapping[str, Any], parameters: list[Tensor]) -> tuple[Tensor, ...]:
+        """Advance the moments; returns the u of all parameters.
+
+        Numbers that are the same for all elements are taken together, so that few passes go over the weights:
+        m / b / (sqrt(v) / c + eps) = (c / b) m / (sqrt(v) + c eps).
+        """
         gradients = [parameter.grad for parameter in parameters]
         means, squares = zip(*map(self._moments, parameters), strict=True)
         beta1, beta2 = group["betas"]
         torch._foreach_lerp_(means, gradients, 1 - beta1)
         torch._foreach_mul_(squares, beta2)
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
+        bias, root_bias = 1 - beta1 ** group["step"], (1 - beta2 ** group["step"]) ** 0.5
         roots = torch._foreach_sqrt(squares)
-        torch._foreach_div_(roots, (1 - beta2 ** group["step"]) ** 0.5)
-        torch._foreach_add_(roots, group["eps"])
-        steps = torch._foreach_div(means, roots)
-        torch._foreach_div_(steps, 1 - beta1 ** group["step"])
-        return list(steps)
+        torch._foreach_add_(roots, root_bias * group["eps"])
+        steps = torch._foreach_mul(parameters, group["weight_decay"])
+        torch._foreach_addcdiv_(steps, means, roots, root_bias / bias)
+        return steps
 
     def _moments(self, parameter: Tensor) -> tuple[Tensor, Tensor]:
         state = self.state[parameter]
@@ -84,7 +86,7 @@ class Lamb(torch.optim.Optimizer):
         return state["mean"], state["square"]
 
 
-def _trust(weights: list[Tensor], steps: list[Tensor]) -> Tensor:
+def _trust(weights: Sequence[Tensor], steps: Sequence[Tensor]) -> Tensor:
     """The trust ratios, of shape (tensors,). No .item(): nothing waits for the device."""
     weight_norms, step_norms = (torch.stack(torch._foreach_norm(tensors)) for tensors in (weights, steps))
     return torch.where((weight_norms > 0) & (step_norms > 0), weight_norms / step_norms, 1.0)

@@ -156,12 +156,11 @@ class LanguageModelling(Benchmark[Settings]):
             pieces=ones,
             segments=ones,
             positions=places % length,
-            places=places,
-            lengths=torch.full((samples,), length),
+            offsets=torch.arange(0, samples * length + 1, length, dtype=torch.int32),
             masked=masked,
             labels=ones[masked],
             random_next=ones[:samples],
-            longest=length,
+            lengths=[length] * samples,
         )
 
 

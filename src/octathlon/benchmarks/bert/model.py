@@ -1,24 +1,27 @@
 """BERT with both pre-training heads (Devlin et al. 2018, arXiv:1810.04805), without computing anything for padding.
 
-The pieces of all samples of a batch lie one after the other in one matrix; only attention lays them out in a padded
-grid. The reference (modeling.py in mlcommons/training, language_model/tensorflow/bert) computes the same numbers with
-padding: GELU in its tanh form, LayerNorm's epsilon 1e-12, the head for masked pieces at masked positions only.
+The pieces of all samples of a batch lie one after the other in one matrix. The reference (modeling.py in
+mlcommons/training, language_model/tensorflow/bert) computes the same numbers with padding: GELU in its tanh form,
+LayerNorm's epsilon 1e-12, the head for masked pieces at masked positions only.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import dropout, gelu, linear, scaled_dot_product_attention
 
+from octathlon.benchmarks.bert.adjacent import Adjacent, joined
 from octathlon.datasets.wikipedia.loader import Batch
 
 SEGMENTS = 2
 EPSILON = 1e-12
+ALIGNMENT = 8
+"""Rows of 16-bit logits begin at multiples of 16 bytes: matrix products are far slower on a GPU where they do not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,12 +52,26 @@ class Bert(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         states = self.embeddings(batch)
-        grid = Grid(batch)
         for layer in self.layers:
-            states = layer(states, grid)
-        first = states[batch.lengths.cumsum(0) - batch.lengths]
-        masked = self.head(states[batch.masked], self.embeddings.word.weight)
+            states = layer(states, batch)
+        first = states.index_select(0, batch.offsets[:-1])
+        masked = self.head(states.index_select(0, batch.masked), self.embeddings.word)
         return masked, self.next_sentence(torch.tanh(self.pooler(first)))
+
+
+class Words(Adjacent, nn.Embedding):
+    """The word embeddings, also the last matrix of the head: there with rows of zeros up to a multiple of ALIGNMENT."""
+
+    def __init__(self, vocabulary: int, hidden: int) -> None:
+        super().__init__(vocabulary, hidden)
+        self.lay_out()
+
+    def groups(self) -> Iterator[tuple[Sequence[nn.Parameter], int]]:
+        yield (self.weight,), _aligned(len(self.weight))
+
+    def matrix(self) -> Tensor:
+        """(vocabulary and the rows of zeros, hidden)"""
+        return joined((self.weight,), _aligned(len(self.weight)))
 
 
 class Embeddings(nn.Module):
@@ -62,7 +79,7 @@ class Embeddings(nn.Module):
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        self.word = nn.Embedding(sizes.vocabulary, sizes.hidden)
+        self.word = Words(sizes.vocabulary, sizes.hidden)
         self.position = nn.Embedding(sizes.positions, sizes.hidden)
         self.segment = nn.Embedding(SEGMENTS, sizes.hidden)
         self.norm = nn.LayerNorm(sizes.hidden, EPSILON)
@@ -71,27 +88,6 @@ class Embeddings(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         total = self.word(batch.pieces) + self.position(batch.positions) + self.segment(batch.segments)
         return self.dropout(self.norm(total))
-
-
-class Grid:
-    """The padded layout of a batch, (samples, longest), in which attention works."""
-
-    def __init__(self, batch: Batch) -> None:
-        self._places = batch.places
-        self._shape = (len(batch.lengths), batch.longest)
-        columns = torch.arange(batch.longest, device=batch.lengths.device)
-        self.mask = (columns < batch.lengths[:, None])[:, None, None, :]
-        """(samples, 1, 1, longest): which columns hold a piece."""
-
-    def spread(self, states: Tensor) -> Tensor:
-        """(tokens, width) -> (samples, longest, width), zeros for padding"""
-        samples, longest = self._shape
-        padded = states.new_zeros(samples * longest, states.shape[1]).index_copy(0, self._places, states)
-        return padded.view(samples, longest, -1)
-
-    def gather(self, padded: Tensor) -> Tensor:
-        """(samples, longest, width) -> (tokens, width)"""
-        return padded.reshape(-1, padded.shape[2]).index_select(0, self._places)
 
 
 class Layer(nn.Module):
@@ -106,8 +102,8 @@ class Layer(nn.Module):
         self.output_norm = nn.LayerNorm(sizes.hidden, EPSILON)
         self.dropout = sizes.hidden_dropout
 
-    def forward(self, states: Tensor, grid: Grid) -> Tensor:
-        attended = self._drop(self.attention(states, grid))
+    def forward(self, states: Tensor, batch: Batch) -> Tensor:
+        attended = self._drop(self.attention(states, batch))
         states = self.attention_norm(attended + states)
         inner = gelu(self.intermediate(states), approximate="tanh")
         return self.output_norm(self._drop(self.output(inner)) + states)
@@ -116,8 +112,8 @@ class Layer(nn.Module):
         return dropout(states, self.dropout, self.training)
 
 
-class Attention(nn.Module):
-    """Multi-head self-attention within each sample."""
+class Attention(Adjacent):
+    """Multi-head self-attention within each sample; query, key and value come from one matrix product."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -127,19 +123,53 @@ class Attention(nn.Module):
         self.output = nn.Linear(sizes.hidden, sizes.hidden)
         self.heads = sizes.heads
         self.dropout = sizes.attention_dropout
+        self.lay_out()
 
-    def forward(self, states: Tensor, grid: Grid) -> Tensor:
-        parts = (self.query, self.key, self.value)  # three tensors for the optimizer, one multiplication here
-        weight, bias = torch.cat([part.weight for part in parts]), torch.cat([part.bias for part in parts])
-        padded = grid.spread(linear(states, weight, bias))
-        samples, longest, _ = padded.shape
-        query, key, value = padded.view(samples, longest, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        rate = self.dropout if self.training else 0.0
-        attended = scaled_dot_product_attention(query, key, value, attn_mask=grid.mask, dropout_p=rate)
-        return self.output(grid.gather(attended.transpose(1, 2).flatten(2)))
+    def groups(self) -> Iterator[tuple[Sequence[nn.Parameter], int]]:
+        parts = (self.query, self.key, self.value)
+        for group in ([part.weight for part in parts], [part.bias for part in parts]):
+            yield group, sum(map(len, group))
+
+    def forward(self, states: Tensor, batch: Batch) -> Tensor:
+        weight, bias = (joined(parts, rows) for parts, rows in self.groups())
+        projected = linear(states, weight, bias).view(len(states), 3, self.heads, -1)
+        attended = attend(*projected.unbind(1), batch, self.dropout if self.training else 0.0)
+        return self.output(attended.flatten(1))
 
 
-class MaskedHead(nn.Module):
+def attend(query: Tensor, key: Tensor, value: Tensor, batch: Batch, rate: float) -> Tensor:
+    """Attention of each sample to itself: four tensors of shape (tokens, heads, width).
+
+    On a GPU one kernel takes samples of all lengths, in 16 bits; else they come one by one. PyTorch's public function
+    for it, `torch.nn.attention.varlen.varlen_attn`, runs the same kernel but has no dropout.
+
+    Args:
+        rate: of the dropout of attention's probabilities.
+    """
+    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
+        longest, offsets = max(batch.lengths), batch.offsets
+        return torch.ops.aten._flash_attention_forward(
+            query,
+            key,
+            value,
+            offsets,
+            offsets,
+            longest,
+            longest,
+            rate,
+            is_causal=False,
+            return_debug_mask=False,
+        )[0]
+    samples = zip(
+        *(part.transpose(0, 1).split(batch.lengths, 1) for part in (query, key, value)), strict=True
+    )
+    attended = [
+        scaled_dot_product_attention(*(part[None] for part in parts), dropout_p=rate)[0] for parts in samples
+    ]
+    return torch.cat(attended, dim=1).transpose(0, 1)
+
+
+class MaskedHead(Adjacent):
     """States of the masked pieces -> logits over the vocabulary, with the word embeddings as the last matrix."""
 
     def __init__(self, sizes: Sizes) -> None:
@@ -147,10 +177,19 @@ class MaskedHead(nn.Module):
         self.dense = nn.Linear(sizes.hidden, sizes.hidden)
         self.norm = nn.LayerNorm(sizes.hidden, EPSILON)
         self.bias = nn.Parameter(torch.zeros(sizes.vocabulary))
+        self.lay_out()
 
-    def forward(self, states: Tensor, words: Tensor) -> Tensor:
+    def groups(self) -> Iterator[tuple[Sequence[nn.Parameter], int]]:
+        yield (self.bias,), _aligned(len(self.bias))
+
+    def forward(self, states: Tensor, words: Words) -> Tensor:
         transformed = self.norm(gelu(self.dense(states), approximate="tanh"))
-        return linear(transformed, words, self.bias)
+        logits = linear(transformed, words.matrix(), joined((self.bias,), _aligned(len(self.bias))))
+        return logits[:, : len(self.bias)]
+
+
+def _aligned(rows: int) -> int:
+    return -(-rows // ALIGNMENT) * ALIGNMENT
 
 
 def _initialise(module: nn.Module, deviation: float) -> None:

@@ -31,7 +31,7 @@ Key = Sequence[tuple[str, np.ndarray]]
 
 
 class Batch(NamedTuple):
-    """`samples` samples with `tokens` pieces in all. Tensors are int64."""
+    """`samples` samples with `tokens` pieces in all. Tensors are int64 where nothing else is said."""
 
     pieces: Tensor
     """(tokens,)"""
@@ -39,43 +39,41 @@ class Batch(NamedTuple):
     """(tokens,) 0 or 1"""
     positions: Tensor
     """(tokens,) each piece's position in its sample"""
-    places: Tensor
-    """(tokens,) each piece's place in a padded grid of samples x longest"""
-    lengths: Tensor
-    """(samples,)"""
+    offsets: Tensor
+    """(samples + 1,) int32: where each sample begins, and where the last one ends"""
     masked: Tensor
     """(masked,) which of the pieces are to be predicted"""
     labels: Tensor
     """(masked,) their true numbers"""
     random_next: Tensor
     """(samples,) 1 if segment 1 does not follow segment 0"""
-    longest: int
-    """Pieces of the longest sample."""
+    lengths: Sequence[int]
+    """Pieces of each sample, on the host: nothing has to wait for the device to know a shape."""
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device."""
-        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self[:-1]), self.longest)
+        return Batch(*(tensor.to(device, non_blocking=True) for tensor in self[:-1]), self.lengths)
 
 
 def collate(samples: Samples) -> Batch:
     """The batch of some samples."""
     fields = samples.fields
-    lengths, starts = fields["input_ids"].lengths, fields["input_ids"].bounds[:-1]
-    longest, tokens = int(lengths.max()), int(lengths.sum())
-    positions = np.arange(tokens) - np.repeat(starts, lengths)
-    places = positions + np.repeat(np.arange(len(samples)) * longest, lengths)
-    masked = fields["masked_lm_positions"]
-    arrays = (
-        fields["input_ids"].flat,
-        fields["segment_ids"].flat,
-        positions,
-        places,
-        lengths,
-        masked.flat + np.repeat(starts, masked.lengths),
-        fields["masked_lm_ids"].flat,
-        samples.next_sentence_labels,
+    lengths, bounds = fields["input_ids"].lengths, fields["input_ids"].bounds
+    starts, masked = bounds[:-1], fields["masked_lm_positions"]
+
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array.astype(np.int64, copy=False))
+
+    return Batch(
+        pieces=tensor(fields["input_ids"].flat),
+        segments=tensor(fields["segment_ids"].flat),
+        positions=tensor(np.arange(bounds[-1]) - np.repeat(starts, lengths)),
+        offsets=torch.from_numpy(bounds.astype(np.int32)),
+        masked=tensor(masked.flat + np.repeat(starts, masked.lengths)),
+        labels=tensor(fields["masked_lm_ids"].flat),
+        random_next=tensor(samples.next_sentence_labels),
+        lengths=lengths.tolist(),
     )
-    return Batch(*(torch.from_numpy(array.astype(np.int64, copy=False)) for array in arrays), longest)
 
 
 class Batches(Dataset[Batch]):
