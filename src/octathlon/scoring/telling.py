@@ -81,12 +81,11 @@ def tell_round(root: Path, folders: Sequence[Folder]) -> Told:
     if started and sum(each.ours for each in started) * 2 > len(started):
         return Told(load_round(OURS), "logged by Octathlon, which reproduces it")
     markers = Counter(each.marker for each in started)
-    possible = _with_benchmarks(folders, max(markers, key=markers.get) if markers else "")
     newest = max((_date(begun) for begun in logs.values()), default=0.0)
     named = _named(root)
     if named and named not in {each.name for each in all_rounds()}:
         return Told(NO_ROUND, f"the folder is called {named}, whose rules are not known here")
-    fitting = [each for each in possible if newest < each.until]
+    fitting = _with_benchmarks(folders, max(markers, key=markers.get) if markers else "", newest)
     if not fitting:
         return Told(
             NO_ROUND, f"logs of {_month(newest)} are of no round known here that has these benchmarks"
@@ -119,9 +118,10 @@ def beginning(path: Path) -> Beginning:
     return Beginning()
 
 
-def _with_benchmarks(folders: Iterable[Folder], marker: str) -> list[Round]:
+def _with_benchmarks(folders: Iterable[Folder], marker: str, newest: float) -> list[Round]:
     """The rounds with logs of that format, if any, which have most of the benchmarks that folders are called by."""
-    known = [each for each in all_rounds() if not marker or marker in each.markers]
+    formats = (each for each in all_rounds() if not marker or marker in each.markers)
+    known = [each for each in formats if newest < each.until]
     names = {(folder.path.name, folder.mode) for folder in folders}
     counts = [sum(_has(each, name, mode) for name, mode in names) for each in known]
     return [each for each, count in zip(known, counts, strict=True) if count == max(counts)]
