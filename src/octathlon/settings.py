@@ -101,8 +101,9 @@ class DatasetSettings(Strict):
         default={}, description="sizes of the miniature, for the data set's writer"
     )
     synthetic: dict[str, Size | list[Size]] = Field(
+        default={},
         description="samples of the data set in `train` and `eval`, and sizes of the made-up one that stands for it in "
-        "a rehearsal"
+        "a rehearsal",
     )
 
     def source_of(self, archive: str) -> str:
