@@ -106,8 +106,11 @@ class MappedRows(Dataset[np.ndarray]):
 class Bags(nn.ModuleList):
     """A table each, in the place of our one parameter."""
 
-    def forward(self, indices: Tensor) -> Tensor:
-        return torch.stack([bag(column[:, None]) for bag, column in zip(self, indices.T, strict=True)], dim=1)
+    order = range(26)
+
+    def forward(self, dense: Tensor, indices: Tensor) -> Tensor:
+        vectors = [bag(column[:, None]) for bag, column in zip(self, indices.T, strict=True)]
+        return torch.stack([dense, *vectors])
 
     def reset_parameters(self) -> None:
         pass

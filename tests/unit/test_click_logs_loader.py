@@ -26,7 +26,7 @@ def test_features() -> None:
     rows = torch.arange(80, dtype=torch.int32).reshape(2, 40)
     rows[:, 0] = torch.tensor([1, 0])
     integers, indices, labels = features(rows)
-    assert (integers.dtype, indices.dtype, labels.dtype) == (torch.float32, torch.int64, torch.float32)
+    assert (integers.dtype, indices.dtype, labels.dtype) == (torch.float32, torch.int32, torch.float32)
     assert labels.tolist() == [1, 0]
     assert indices.tolist() == rows[:, 14:].tolist()
     np.testing.assert_allclose(integers, np.log(rows[:, 1:14].numpy() + 1.0), rtol=1e-6)

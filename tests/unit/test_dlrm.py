@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from click_logs_archives import draw, prepare_all, read_rows, settings
 from test_embeddings import CLICK_LOGS
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from octathlon import config
 from octathlon.benchmarks.dlrm.benchmark import Recommendation
@@ -65,13 +67,37 @@ def test_parameters_of_the_full_model() -> None:
 
 def test_the_order_of_the_products() -> None:
     model = DLRM(1, [2], [], ShardedEmbeddings([1, 1], 2, device=torch.device("cpu")), 2, torch.device("cpu"))
-    made = model.interact(torch.tensor([[1.0, 2]]), torch.tensor([[[3.0, 4], [5, 6]]]))
-    assert made.tolist() == [[1, 2, 11, 17, 39]]
+    made = model.interact(torch.tensor([[[1.0, 2]], [[3, 4]], [[5, 6]]]))
+    assert made.tolist() == [[1, 2, 11, 17, 39, 0, 0, 0]]
+
+
+def test_the_products_go_by_tables_wherever_their_vectors_lie() -> None:
+    """Of two ranks the first has table 2: its vectors come before those of the others."""
+    embeddings = ShardedEmbeddings([5, 7, 9], 2, world=2, device=torch.device("cpu"))
+    assert embeddings.order == [2, 0, 1]
+    model = DLRM(1, [2], [], embeddings, 3, torch.device("cpu"))
+    given, first, second, third = (torch.randn(5, 2) for _ in range(4))
+    products = [(a * b).sum(1) for a, b in combinations((given, first, second, third), 2)]
+    expected = torch.stack([products[number] for number in (0, 1, 3, 2, 4, 5)], dim=1)
+    made = model.interact(torch.stack([given, third, first, second]))
+    torch.testing.assert_close(made, torch.cat([given, expected], dim=1))
+
+
+def test_gradients_of_the_products() -> None:
+    """Against numerical ones, in 64 bits."""
+    model = DLRM(
+        1, [3], [], ShardedEmbeddings([2, 4, 1], 3, device=torch.device("cpu")), 3, torch.device("cpu")
+    )
+    vectors = torch.randn(4, 5, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(model.interact, vectors)
 
 
 def test_every_bottom_layer_ends_in_a_relu_and_the_top_in_a_logit() -> None:
     model = full_model([3] * 26, "meta")
-    kinds = [[type(layer).__name__ for layer in mlp] for mlp in (model.bottom_mlp, model.top_mlp)]
+    kinds = [
+        ["Linear" if isinstance(layer, nn.Linear) else type(layer).__name__ for layer in mlp]
+        for mlp in (model.bottom_mlp, model.top_mlp)
+    ]
     assert kinds == [["Linear", "ReLU"] * 3, ["Linear", "ReLU"] * 4 + ["Linear"]]
 
 
@@ -95,7 +121,8 @@ def test_logits_under_autocast_keep_32_bits(top: list[int]) -> None:
     model.top_mlp[-1].register_forward_pre_hook(lambda _, inputs: kept.append(inputs[0].detach()))
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(torch.rand(4000, 13), torch.randint(9, (4000, 1)))
-    hidden, last = kept[0], model.top_mlp[-1]
+    last = model.top_mlp[-1]
+    hidden = kept[0][:, : last.in_features]
     assert (hidden.dtype, logits.dtype) == (torch.float32, torch.float32)
     assert hidden.equal(hidden.bfloat16().float())
     expected = hidden.double() @ last.weight.double().T + last.bias.double()
@@ -255,6 +282,32 @@ def test_initial_tables_are_the_same_wherever_they_lie(small: Path) -> None:
         return benchmark(data=small, rank=rank, world=world).build_model().embeddings.weight.sum(1).tolist()
 
     assert sorted(tables(0, 2) + tables(1, 2)) == sorted(tables(0, 1))
+
+
+class Calls(TorchDispatchMode):
+    """The names of the operations that run within it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.made.add(func.overloadpacket._qualified_op_name)
+        return func(*args, **kwargs or {})
+
+
+def test_no_operation_of_a_step_waits_for_a_device(small: Path) -> None:
+    """Nor does the shape of any depend on what the rows hold."""
+    chosen = benchmark(data=small)
+    model = chosen.build_model()
+    optimizer, _ = chosen.build_optimizer(model)
+    batch = next(iter(chosen.train_batches(1)))
+    with Calls() as calls:
+        chosen.loss(model, batch).backward()
+        chosen.update(model, optimizer)
+    assert "aten::sort" in calls.made  # it sees the backward pass, and what follows it
+    values = {"_local_scalar_dense", "nonzero", "masked_select", "_unique2", "_coalesce", "index_put"}
+    assert not {f"aten::{name}" for name in values} & calls.made
 
 
 @pytest.fixture(scope="module")

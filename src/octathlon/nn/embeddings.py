@@ -2,26 +2,27 @@
 
 A step sends each rank's indices to the owners of the tables and the looked-up vectors back, and in the
 backward pass the vectors' gradients once more to the owners: two exchanges of vectors, none of weights.
-A rank's tables are one parameter, so that a lookup is one call.
+A rank's tables are one parameter, so that a lookup is one call. Vectors stay where the exchange puts them, table after
+table: what is computed from them goes by `order` instead.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_to_all_single
 from torch.nn.functional import embedding
 
 
 class ShardedEmbeddings(nn.Module):
-    """Indices of shape (N, tables) -> vectors of shape (N, tables, dim); N must be the same on all ranks.
+    """Vectors of shape (N, dim) and indices of shape (N, tables) -> vectors of shape (1 + tables, N, dim).
 
-    The tables are float32; vectors, also on their way between ranks, have the type of the autocast around
-    the call, if there is one.
+    First come those that were given, then those of the tables, in the order of `order`. N must be the same on all
+    ranks. The tables are float32; vectors, also on their way between ranks, have the type of those that were given.
 
     The gradient of `weight` is that of the mean of all ranks' losses, if each rank's loss is a mean over its
     own part: it needs no reduction over ranks. It is sparse, with one entry for each row that was looked up.
@@ -40,13 +41,13 @@ class ShardedEmbeddings(nn.Module):
         self._tables = owned[rank]
         self._counts = [len(tables) for tables in owned]
         rows = [sizes[table] for table in self._tables]
-        starts = torch.tensor([0, *rows]).cumsum(0)[:-1]
+        starts = torch.tensor([0, *rows]).cumsum(0)[:-1].int()
         self.weight = nn.Parameter(torch.empty((sum(rows), dim), device=device))
         self.weight.register_post_accumulate_grad_hook(_add_up_repeated_rows)
         self.register_buffer("_starts", starts.to(device), persistent=False)
-        order = torch.tensor([table for tables in owned for table in tables])
-        self.register_buffer("_order", order.to(device), persistent=False)
-        self._arrival = order.argsort().tolist()
+        self.order = [table for tables in owned for table in tables]
+        """The tables in the order in which their vectors come."""
+        self.register_buffer("_order", torch.tensor(self.order, device=device), persistent=False)
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -59,43 +60,70 @@ class ShardedEmbeddings(nn.Module):
             generator.manual_seed(seed + table)
             self.weight[start : start + size].uniform_(-limit, limit, generator=generator)
 
-    def forward(self, indices: Tensor) -> Tensor:
-        if len(self._counts) == 1:
-            return self._in_precision(self._look_up(indices + self._starts))
+    def forward(self, dense: Tensor, indices: Tensor) -> Tensor:
         own, world = len(self._tables), len(self._counts)
-        asked = indices.new_empty((world * own, len(indices)))  # each rank's indices into the tables here
-        sent = indices[:, self._order].T.contiguous()
-        dist.all_to_all_single(asked, sent, [own] * world, self._counts)
-        vectors = self._look_up(asked + self._starts.repeat(world).unsqueeze(1))
-        if vectors.requires_grad:  # the sum of the ranks' gradients arrives; wanted is their mean
-            vectors.register_hook(lambda gradient: gradient / world)
-        vectors = self._in_precision(vectors)
-        received = vectors.new_empty((len(self._sizes), *vectors.shape[1:]))
-        tables = all_to_all_single(received, vectors, self._counts, [own] * world).unbind()
-        return torch.stack([tables[position] for position in self._arrival], dim=1)
+        asked = indices.T  # into the tables here, of all ranks one after the other
+        if world > 1:
+            asked = indices.new_empty((world * own, len(indices)))
+            sent = indices.index_select(1, self._order).T.contiguous()
+            dist.all_to_all_single(asked, sent, [own] * world, self._counts)
+        rows = asked + self._starts.repeat(world).unsqueeze(1)
+        return _Exchanged.apply(dense, embedding(rows, self.weight, sparse=True), self._counts)
 
-    def _look_up(self, rows: Tensor) -> Tensor:
-        return embedding(rows, self.weight, sparse=True)
 
-    def _in_precision(self, vectors: Tensor) -> Tensor:
-        kind = vectors.device.type
-        return vectors.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else vectors
+class _Exchanged(torch.autograd.Function):
+    """`dense`, and behind it what all ranks looked up for this one, in one tensor that nothing copies together."""
+
+    @staticmethod
+    def forward(ctx: Any, dense: Tensor, vectors: Tensor, counts: Sequence[int]) -> Tensor:
+        ctx.counts, ctx.kind, ctx.shape = counts, vectors.dtype, vectors.shape
+        joined = dense.new_empty((1 + sum(counts), *dense.shape))
+        joined[0] = dense
+        if len(counts) == 1:
+            joined[1:] = vectors
+        else:
+            own = [len(vectors) // len(counts)] * len(counts)
+            dist.all_to_all_single(joined[1:], vectors.to(dense.dtype), counts, own)
+        return joined
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        own, world = gradient[1:], len(ctx.counts)
+        if world > 1:  # the sum of the ranks' gradients arrives; wanted is their mean
+            own = gradient.new_empty(ctx.shape)
+            dist.all_to_all_single(own, gradient[1:].contiguous(), [len(own) // world] * world, ctx.counts)
+            own = own.to(ctx.kind).div_(world)
+        return gradient[0], own.to(ctx.kind), None
 
 
 @torch.no_grad()
 def _add_up_repeated_rows(weight: Tensor) -> None:
-    """Leave one entry for each row of a table in the gradient, its sum.
+    """Leave one entry for each row of a table in the gradient, its sum; entries of zeros fill its length up.
 
     An optimizer adds entry by entry and rounds the weight each time: of many small increments of one row
-    little or nothing remains. `Tensor.coalesce` gives the same sums, in twice the time on a CPU.
+    little or nothing remains. `Tensor.coalesce` and `Tensor.unique` give the same sums, but make the host wait for a
+    GPU to tell it how many rows there are. The zeros go to rows all over the tables: the same one over and over
+    would be slow.
     """
     gradient = weight.grad
-    rows, places = gradient._indices().squeeze(0).unique(return_inverse=True)
-    entries = gradient._values()
-    sums = entries.new_zeros((len(rows), entries.shape[1])).index_add_(0, places, entries)
-    weight.grad = torch.sparse_coo_tensor(
-        rows.unsqueeze(0), sums, gradient.shape, is_coalesced=True, check_invariants=False
+    rows, entries = gradient._indices().squeeze(0), gradient._values()
+    ordered, order = rows.sort()
+    numbers = torch.zeros_like(order)  # 0 for the first of the different rows, 1 for the next
+    torch.cumsum(ordered[1:] != ordered[:-1], 0, out=numbers[1:])
+    places = torch.empty_like(order).scatter_(0, order, numbers)
+    distinct = (
+        torch.arange(len(rows), device=rows.device).remainder_(len(weight)).scatter_(0, numbers, ordered)
     )
+    weight.grad = torch.sparse_coo_tensor(
+        distinct.unsqueeze(0), _sums(entries, places), gradient.shape, check_invariants=False
+    )
+
+
+def _sums(entries: Tensor, places: Tensor) -> Tensor:
+    """The sums of all `entries` with the same place, as many as entries; in a fixed order, so they are reproducible."""
+    if entries.is_cuda:  # where index_add_ adds in the order in which threads come
+        return torch.ops.aten.embedding_dense_backward(entries, places, len(entries), -1, False)
+    return torch.zeros_like(entries).index_add_(0, places, entries)
 
 
 def place(sizes: Sequence[int], world: int) -> list[list[int]]:

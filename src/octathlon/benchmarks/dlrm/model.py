@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear, pad
 
 from octathlon.nn.embeddings import ShardedEmbeddings
+
+ALIGNMENT = 8
+"""Rows of 16-bit numbers begin at multiples of 16 bytes: matrix products are far slower on a GPU where they do not."""
 
 
 class DLRM(nn.Module):
@@ -40,8 +45,17 @@ class DLRM(nn.Module):
         self.bottom_mlp = _mlp([inputs, *bottom], device)
         self.top_mlp = _mlp([bottom[-1] + vectors * (vectors - 1) // 2, *top, 1], device)[:-1]  # logits
         self.embeddings = embeddings
+        places = pad(
+            1 + torch.tensor(embeddings.order).argsort(), (1, 0)
+        )  # of the given vector, then of each table
         below = torch.tril_indices(vectors, vectors, offset=-1)
-        self.register_buffer("_pairs", (below[0] * vectors + below[1]).to(device), persistent=False)
+        rows, columns = places[below]
+        numbers = torch.full(
+            (vectors, vectors), len(rows)
+        )  # of each pair; the diagonal has one that is none's
+        numbers[rows, columns] = numbers[columns, rows] = torch.arange(len(rows))
+        self.register_buffer("_pairs", (rows * vectors + columns).to(device), persistent=False)
+        self.register_buffer("_numbers", numbers.flatten().to(device), persistent=False)
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -53,25 +67,54 @@ class DLRM(nn.Module):
         self.embeddings.reset_parameters()
 
     def forward(self, integers: Tensor, indices: Tensor) -> Tensor:
-        dense = self.bottom_mlp(integers)
-        hidden = self.top_mlp[:-1](self.interact(dense, self.embeddings(indices)))
+        vectors = self.embeddings(self.bottom_mlp(integers), indices)
+        hidden = self.top_mlp[:-1](self.interact(vectors))
         with torch.autocast(hidden.device.type, enabled=False):
             return self.top_mlp[-1](hidden.float()).squeeze(1)
 
-    def interact(self, dense: Tensor, embedded: Tensor) -> Tensor:
-        """`dense` and the products of all pairs of vectors: (1, 0), (2, 0), (2, 1), ... with `dense` as 0.
+    def interact(self, vectors: Tensor) -> Tensor:
+        """The first vector and the products of all pairs: (1, 0), (2, 0), (2, 1), ... with it as 0 and the tables
+        after it; zeros follow up to a multiple of ALIGNMENT.
 
         Args:
-            dense: of shape (N, dim).
-            embedded: of shape (N, tables, dim).
+            vectors: of shape (1 + tables, N, dim), the tables in the order of their embeddings.
         """
-        vectors = torch.cat([dense.unsqueeze(1), embedded], dim=1)
-        products = torch.bmm(vectors, vectors.transpose(1, 2))
-        return torch.cat([dense, products.flatten(1).index_select(1, self._pairs)], dim=1)
+        return _Interaction.apply(vectors, self._pairs, self._numbers)
+
+
+class _Interaction(torch.autograd.Function):
+    """A product is that of two vectors and its gradient goes to both: one matrix product, where autograd has two."""
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, pairs: Tensor, numbers: Tensor) -> Tensor:
+        ctx.save_for_backward(vectors, numbers)
+        ctx.pairs = len(pairs)
+        across = vectors.transpose(0, 1)
+        products = torch.bmm(across, across.transpose(1, 2)).flatten(1).index_select(1, pairs)
+        zeros = products.new_zeros((len(products), -(vectors.shape[2] + len(pairs)) % ALIGNMENT))
+        return torch.cat([vectors[0], products, zeros], dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        vectors, numbers = ctx.saved_tensors
+        count, dim = vectors.shape[1:]
+        products = pad(gradient[:, dim : dim + ctx.pairs], (0, 1))
+        both = products.index_select(1, numbers).view(count, len(vectors), len(vectors))
+        result = torch.bmm(both, vectors.transpose(0, 1))
+        result[:, 0] += gradient[:, :dim]
+        return result.transpose(0, 1), None, None
+
+
+class PaddedLinear(nn.Linear):
+    """A layer for inputs with more columns than it has weights, which count for nothing."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        columns = inputs.shape[1] - self.in_features
+        return linear(inputs, pad(self.weight, (0, columns)) if columns else self.weight, self.bias)
 
 
 def _mlp(widths: Sequence[int], device: torch.device) -> nn.Sequential:
     layers = []
     for inputs, outputs in zip(widths[:-1], widths[1:], strict=True):
-        layers += [nn.Linear(inputs, outputs, device=device), nn.ReLU(inplace=True)]
+        layers += [PaddedLinear(inputs, outputs, device=device), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)

@@ -29,7 +29,7 @@ class Features(NamedTuple):
     integers: Tensor
     """ln(integer + 1), float32 of shape (N, 13)"""
     indices: Tensor
-    """Into the embedding tables, int64 of shape (N, 26)"""
+    """Into the embedding tables, int32 of shape (N, 26)"""
     labels: Tensor
     """0 or 1, float32 of shape (N,)"""
 
@@ -37,7 +37,7 @@ class Features(NamedTuple):
 def features(rows: Tensor) -> Features:
     """The features of rows, int32 of shape (N, 40), on whatever device they are."""
     integers = rows[:, 1:FIRST_CATEGORY].float().add_(1).log_()
-    return Features(integers, rows[:, FIRST_CATEGORY:].long(), rows[:, 0].float())
+    return Features(integers, rows[:, FIRST_CATEGORY:], rows[:, 0].float())
 
 
 class Batches(Dataset[Tensor]):
