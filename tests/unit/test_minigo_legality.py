@@ -1,4 +1,4 @@
-"""Which moves a tree's nodes allow, against the slow way: each point is tried, each position that was there compared."""
+"""Which moves a node allows, against the slow way: each point is tried and compared with all positions so far."""
 
 from __future__ import annotations
 
