@@ -22,6 +22,7 @@ from octathlon.harness.seeds import seed_alike, seed_rank
 from octathlon.harness.stopwatch import Stopwatch
 from octathlon.harness.synchronisations import count_synchronisations
 from octathlon.harness.trainer import StepTrainer, autocast
+from octathlon.nn import world
 from octathlon.settings import BenchmarkSettings
 
 WARM_UP = 2
@@ -204,7 +205,7 @@ def _train(benchmark: Benchmark, updates: _Updates, seconds: float) -> Facts:
     phases = _repeated(updates.timed, seconds)
     times = sorted(sum(each.values()) for each in phases)
     median = statistics.median(times)
-    world, peak = benchmark.run.world, _gemm_rate(benchmark)
+    peak = _gemm_rate(benchmark)
     facts = {
         "updates": len(times),
         "median_s": median,
@@ -216,7 +217,7 @@ def _train(benchmark: Benchmark, updates: _Updates, seconds: float) -> Facts:
         "synchronisations": dict(synchronisations),
         "shares": _shares(phases),
     }
-    if world > 1:
+    if benchmark.run.world > 1:
         with updates.trainer.unsynchronised():
             alone = _repeated(updates.timed, seconds / 4)
         facts["shares"]["exchange"] = max(
@@ -226,9 +227,9 @@ def _train(benchmark: Benchmark, updates: _Updates, seconds: float) -> Facts:
 
 
 def _repeated(work: Callable[[], dict[str, float]], seconds: float) -> list[dict[str, float]]:
-    """What `work` returns, three times and then until the time is over."""
+    """What `work` returns, three times and then until the first rank's time is over: all ranks work equally often."""
     deadline, results = time.perf_counter() + seconds, []
-    while len(results) < 3 or time.perf_counter() < deadline:
+    while world.from_first(len(results) < 3 or time.perf_counter() < deadline):
         results.append(work())
     return results
 

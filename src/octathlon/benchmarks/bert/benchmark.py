@@ -91,6 +91,9 @@ class LanguageModelling(Benchmark[Settings]):
         )
         return optimizer, StepSchedule(optimizer, rate)
 
+    def compiled_parts(self, model: nn.Module) -> Iterable[nn.Module]:
+        return model.layers
+
     def update(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Clip AFTER the gradients were averaged over ranks and micro-batches: one of the two allowed orders."""
         clip_gradients(model.parameters(), self.settings.clip_norm)

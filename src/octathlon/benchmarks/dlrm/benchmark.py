@@ -52,6 +52,9 @@ class Recommendation(Benchmark[Settings]):
         model.reset_parameters()
         return model
 
+    def compiled_parts(self, model: nn.Module) -> Iterable[nn.Module]:
+        return model.bottom_mlp, model.top_mlp
+
     def sharded_parameters(self, model: nn.Module) -> Iterable[str]:
         return [f"embeddings.{name}" for name, _ in model.embeddings.named_parameters()]
 

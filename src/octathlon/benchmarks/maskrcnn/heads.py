@@ -151,7 +151,7 @@ def detect(logits: Tensor, deltas: Tensor, proposals: Tensor, size: Tensor) -> t
     """One image's detections: boxes (K, 4), scores (K,) and labels (K,), by falling score."""
     scores = logits.float().softmax(1)[:, 1:]
     region, label = (scores > SCORE).nonzero(as_tuple=True)
-    chosen = deltas.float().view(len(deltas), -1, 4)[region, label + 1]
+    chosen = deltas.float().view(len(deltas), deltas.shape[1] // 4, 4)[region, label + 1]
     boxes = clip(decode(chosen, proposals[region], WEIGHTS)[None], size[None])[0]
     scores = scores[region, label]
     kept = batched_nms(boxes, scores, label, NMS_IOU)[:KEPT]

@@ -146,6 +146,10 @@ class SpeechRecognition(Benchmark[Settings]):
             clamp=-1,
         )
 
+    def compiled_parts(self, model: nn.Module) -> Iterable[nn.Module]:
+        """Not the recurrent layers, which a GPU's library runs as a whole."""
+        return (model.joint_net,)
+
     def update(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Clip, step, and let the averaged weights follow."""
         clip_gradients(model.parameters(), self.settings.clip_norm)
