@@ -41,7 +41,7 @@ from octathlon.receipts import read_json  # noqa: E402
 TABLES = [39884406, 39043, 17289, 7420, 20263, 3, 7120, 1543, 63, 38532951, 2953546, 403346, 10]
 TABLES += [2208, 11938, 155, 4, 976, 14, 39979771, 25641295, 39664984, 585935, 12972, 108, 36]
 RANGE = 40_000_000
-SETTINGS = Settings(source="", days=2, day_jobs=1, max_ind_range=RANGE, buckets=2, shuffle_seed=1)
+SETTINGS = Settings(source="miniature", days=2, day_jobs=1, max_ind_range=RANGE, buckets=2, shuffle_seed=1)
 BATCH = 2048
 
 
