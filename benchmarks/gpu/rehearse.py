@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", choices=["cpu", "cuda"])
     parser.add_argument("--scale", default="full", choices=registry.SCALES)
     parser.add_argument("--accelerators", type=int, default=ACCELERATORS, help="of which one is rehearsed on")
-    parser.add_argument("--seconds", type=float, default=10, help="for measuring each")
+    parser.add_argument("--seconds", type=int, default=10, help="for measuring each")
     parser.add_argument("--minutes", type=float, default=8, help="for all together")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("benchmarks", nargs="*", default=registry.benchmarks())

@@ -156,7 +156,7 @@ def train(benchmark: str, overrides: dict[str, Any], scale: str, **options: Any)
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(1),
+    type=click.IntRange(1, 86_400),
     default=20,
     show_default=True,
     help="To measure each benchmark; building and compiling come on top.",

@@ -76,7 +76,7 @@ def test_games_follow_the_rules_and_show_what_the_benchmarks_own_features_show(a
         legal, planes = np.zeros(26, np.int8), np.zeros((13, 25), np.uint8)
         for move, shown, policy in zip(moves, unpack_planes(rows, 5), rows["policy"], strict=True):
             find_legal(trees, go, chains, 0, 0, True, legal)
-            write_planes(trees, go, chains, 0, 0, legal, planes)
+            write_planes(trees, go, chains, 0, 0, legal, go.symmetries[0], planes)
             assert (planes == shown).all()
             assert ((policy > 0) == (legal > 0)).all()
             tree.advance(trees, go, chains, 0, move, 76, False)

@@ -39,7 +39,7 @@ class Plan:
     threads: int
     accelerators: int | None
     """Of the system that the runs will have; None: as many as rehearse."""
-    seconds: float
+    seconds: int
     """For each benchmark, building and compiling not counted."""
     seed: int
 
