@@ -20,8 +20,7 @@ Events and their order: MLPerf Training rules v1.1 and the compliance rules 1.1.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 
@@ -32,7 +31,7 @@ from octathlon.harness.divergence import Diverged
 from octathlon.harness.events import Events
 from octathlon.harness.progress import Display
 from octathlon.harness.seeds import seed_alike, seed_rank
-from octathlon.harness.trainer import StepTrainer, autocast
+from octathlon.harness.trainer import StepTrainer, evaluate
 from octathlon.nn import world
 
 
@@ -143,22 +142,10 @@ def _evaluation(
 ) -> dict[str, float]:
     epoch = _plain(benchmark.epoch_num(trainer.progress))
     events.start("eval_start", epoch_num=epoch)
-    quality = benchmark.target().missed() if diverged else _evaluate(benchmark, trainer.model)
+    quality = benchmark.target().missed() if diverged else evaluate(benchmark, trainer.model)
     events.point("eval_accuracy", benchmark.target().value(quality), epoch_num=epoch)
     events.stop("eval_stop", epoch_num=epoch)
     return quality
-
-
-def _evaluate(benchmark: Benchmark, model: torch.nn.Module) -> dict[str, float]:
-    with _evaluating(model), autocast(benchmark):
-        return dict(benchmark.evaluate(model))
-
-
-@contextmanager
-def _evaluating(model: torch.nn.Module) -> Iterator[None]:
-    model.eval()
-    with torch.inference_mode():
-        yield
 
 
 def _wait_for_device(benchmark: Benchmark) -> None:

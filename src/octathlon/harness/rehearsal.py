@@ -21,7 +21,7 @@ from octathlon.contracts import Batch, Benchmark, Progress, Run
 from octathlon.harness.seeds import seed_alike, seed_rank
 from octathlon.harness.stopwatch import Stopwatch
 from octathlon.harness.synchronisations import count_synchronisations
-from octathlon.harness.trainer import StepTrainer, autocast
+from octathlon.harness.trainer import StepTrainer, evaluate
 from octathlon.nn import world
 from octathlon.settings import BenchmarkSettings
 
@@ -272,10 +272,8 @@ def _evaluate(benchmark: Benchmark, model: torch.nn.Module, seconds: float) -> F
 
 
 def _timed_evaluation(benchmark: Benchmark, model: torch.nn.Module) -> float:
-    model.eval()
     start = time.perf_counter()
-    with torch.inference_mode(), autocast(benchmark):
-        benchmark.evaluate(model)  # gives numbers, so the device has finished
+    evaluate(benchmark, model)  # gives numbers, so the device has finished
     return time.perf_counter() - start
 
 

@@ -128,6 +128,13 @@ def autocast(benchmark: Benchmark) -> torch.autocast:
     return torch.autocast(benchmark.run.device.type, torch.bfloat16, enabled)
 
 
+def evaluate(benchmark: Benchmark, model: nn.Module) -> dict[str, float]:
+    """The model's quality, in the run's precision; the model stays in evaluation mode."""
+    model.eval()
+    with torch.inference_mode(), autocast(benchmark):
+        return dict(benchmark.evaluate(model))
+
+
 def _tune(benchmark: Benchmark, model: nn.Module) -> None:
     """Let libraries look for the fastest kernels, off the clock: steps only gain where shapes stay."""
     torch.backends.cudnn.benchmark = benchmark.fixed_shapes
