@@ -129,9 +129,13 @@ def autocast(benchmark: Benchmark) -> torch.autocast:
 
 
 def evaluate(benchmark: Benchmark, model: nn.Module) -> dict[str, float]:
-    """The model's quality, in the run's precision; the model stays in evaluation mode."""
+    """The model's quality, in the run's precision; the model stays in evaluation mode.
+
+    Nothing is compiled for it: other batches in another mode would be compiled anew, on the clock.
+    """
     model.eval()
-    with torch.inference_mode(), autocast(benchmark):
+    eager = torch.compiler.set_stance("force_eager") if benchmark.settings.compile != "none" else nullcontext()
+    with eager, torch.inference_mode(), autocast(benchmark):
         return dict(benchmark.evaluate(model))
 
 
