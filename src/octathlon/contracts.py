@@ -235,6 +235,12 @@ class Benchmark(ABC, Generic[Settings]):
         Parts of the same code and shapes are compiled once."""
         return model.children()
 
+    @property
+    def captured(self) -> bool:
+        """Whether updates are replayed as one CUDA graph, see `harness.capture`: where a global batch is one tensor of
+        one shape, and a step depends on nothing else; default: no."""
+        return False
+
     def weight(self, batch: Batch) -> float:
         """A micro-batch's part of what this rank has of the global batch; default: all are alike. The update follows
         when these make up 1, after as many micro-batches on all ranks. Override where some may be smaller."""

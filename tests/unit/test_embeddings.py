@@ -12,7 +12,7 @@ from test_world import on_ranks
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from octathlon.nn.embeddings import ShardedEmbeddings, place
+from octathlon.nn.embeddings import ShardedEmbeddings, TableSGD, place
 
 CPU = torch.device("cpu")
 SIZES = [5, 3, 40, 7, 11, 2]
@@ -61,7 +61,7 @@ def test_repeated_indices_add_up() -> None:
     made = ShardedEmbeddings([3], dim=4, device=CPU)
     nn.init.ones_(made.weight)
     look_up(made, torch.full((16, 1), 1)).mean(dim=0).sum().backward()
-    torch.optim.SGD(made.parameters(), lr=0.5).step()
+    TableSGD(made.parameters(), lr=0.5).step()
     assert made.weight.tolist() == [[1.0] * 4, [0.5] * 4, [1.0] * 4]
 
 
@@ -84,7 +84,7 @@ def _update(sizes: list[int], rate: float, parts: int) -> tuple[Tensor, Tensor]:
     exact = torch.zeros_like(before).index_add_(0, rows.flatten(), gradients.flatten(0, 1).double())
     for part, gradient in zip(asked.chunk(parts), gradients.chunk(parts), strict=True):
         look_up(made, part).backward(gradient)
-    torch.optim.SGD(made.parameters(), lr=rate).step()
+    TableSGD(made.parameters(), lr=rate).step()
     return made.weight.detach().double() - before, -rate * exact
 
 
@@ -135,7 +135,7 @@ def _rows_by_rank(tables: list[int], ranks: tuple[int, ...]) -> list[int]:
 def _trained(rank: int, world: int, sizes: list[int] = SIZES) -> tuple[np.ndarray, dict[int, np.ndarray]]:
     """The vectors of this rank's rows, and its tables, after three steps of a rank-wise mean loss."""
     made = embeddings(rank, world, sizes)
-    optimizer = torch.optim.SGD(made.parameters(), lr=0.3)
+    optimizer = TableSGD(made.parameters(), lr=0.3)
     asked = indices()[:, : len(sizes)]
     weights = torch.randn((*asked.shape, 4), generator=torch.Generator().manual_seed(5))
     part = slice(rank * 12 // world, (rank + 1) * 12 // world)

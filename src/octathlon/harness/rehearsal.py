@@ -161,7 +161,8 @@ class _Updates:
         self.stopwatch = Stopwatch(benchmark.run.device)
         self._batches = batches
         self._done = 0
-        self._phases(benchmark, model)
+        if not benchmark.captured:  # a graph has no seams
+            self._phases(benchmark, model)
         self.trainer = StepTrainer(benchmark, model, optimizer, schedule, events=None)
 
     def next(self) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from octathlon.contracts import Batch, Benchmark, Progress, Schedule
+from octathlon.harness.capture import CapturedUpdate
 from octathlon.harness.divergence import LossWatch
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class StepTrainer:
         self._on_step = on_step
         self._losses = LossWatch()
         self._accumulated = 0.0
+        self._captured = CapturedUpdate(self._whole_update, optimizer) if benchmark.captured else None
 
     def step(self, batch: Batch) -> None:
         """Forward and backward of this rank's part of a micro-batch; the update after the last one of a global batch.
@@ -55,6 +57,11 @@ class StepTrainer:
         Raises:
             Diverged: now and then, if a loss since the last check was not finite; on all ranks.
         """
+        if self._captured:
+            self._schedule.set(self.progress)
+            self._losses.see(self._captured(batch), self.progress.samples)
+            self._count_update()
+            return
         weight = self._benchmark.weight(batch)
         self._accumulated += weight
         last = self._accumulated > 1 - 1e-6
@@ -105,10 +112,20 @@ class StepTrainer:
         (loss * weight).backward()
         return loss
 
+    def _whole_update(self, batch: Batch) -> Tensor:
+        """Of a global batch that is one micro-batch: all that the device does, and nothing that is counted."""
+        loss = self._backward(batch, weight=1.0)
+        self._benchmark.update(self.model, self._optimizer)
+        self._optimizer.zero_grad()
+        return loss
+
     def _update(self) -> None:
         self._schedule.set(self.progress)
         self._benchmark.update(self.model, self._optimizer)
         self._begin_global_batch()
+        self._count_update()
+
+    def _count_update(self) -> None:
         samples = self._benchmark.settings.global_batch_size
         self.progress.steps += 1
         self.progress.samples += samples
@@ -134,7 +151,9 @@ def evaluate(benchmark: Benchmark, model: nn.Module) -> dict[str, float]:
     Nothing is compiled for it: other batches in another mode would be compiled anew, on the clock.
     """
     model.eval()
-    eager = torch.compiler.set_stance("force_eager") if benchmark.settings.compile != "none" else nullcontext()
+    eager = (
+        torch.compiler.set_stance("force_eager") if benchmark.settings.compile != "none" else nullcontext()
+    )
     with eager, torch.inference_mode(), autocast(benchmark):
         return dict(benchmark.evaluate(model))
 

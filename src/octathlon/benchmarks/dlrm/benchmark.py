@@ -17,7 +17,7 @@ from octathlon.datasets.click_logs.loader import Batches, Key, features
 from octathlon.datasets.click_logs.rows import COLUMNS, INTEGERS
 from octathlon.errors import OctathlonError
 from octathlon.nn import auc
-from octathlon.nn.embeddings import ShardedEmbeddings, look_up_bytes, table_bytes
+from octathlon.nn.embeddings import ShardedEmbeddings, TableSGD, look_up_bytes, table_bytes
 from octathlon.nn.loading import load
 from octathlon.nn.sampling import epoch_order, rank_share
 from octathlon.nn.schedules import StepSchedule, warmup_hold_polynomial
@@ -55,6 +55,10 @@ class Recommendation(Benchmark[Settings]):
     def compiled_parts(self, model: nn.Module) -> Iterable[nn.Module]:
         return model.bottom_mlp, model.top_mlp
 
+    @property
+    def captured(self) -> bool:
+        return self.settings.cuda_graph and self.run.device.type == "cuda"
+
     def sharded_parameters(self, model: nn.Module) -> Iterable[str]:
         return [f"embeddings.{name}" for name, _ in model.embeddings.named_parameters()]
 
@@ -66,7 +70,7 @@ class Recommendation(Benchmark[Settings]):
 
     def build_optimizer(self, model: nn.Module) -> tuple[torch.optim.Optimizer, Schedule]:
         settings = self.settings
-        optimizer = torch.optim.SGD(model.parameters(), lr=settings.base_learning_rate)
+        optimizer = TableSGD(model.parameters(), lr=settings.base_learning_rate)
         rate = partial(
             warmup_hold_polynomial,
             base=settings.base_learning_rate,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from octathlon.settings import BenchmarkSettings
 
@@ -23,3 +23,12 @@ class Settings(BenchmarkSettings):
     decay_steps: PositiveInt = Field(description="updates of the decay; 0 is reached then")
     decay_power: PositiveFloat
     eval_batch_size: PositiveInt = Field(description="rows evaluated at a time, per rank")
+    cuda_graph: bool = Field(
+        False, description="replay each update as one CUDA graph; without a GPU: nothing"
+    )
+
+    @model_validator(mode="after")
+    def _graph_is_a_whole_update(self) -> Settings:
+        if self.cuda_graph and self.gradient_accumulation_steps > 1:
+            raise ValueError("cuda_graph takes a global batch as one: set gradient_accumulation_steps to 1")
+        return self
