@@ -21,7 +21,7 @@ run: venv
 	@echo "scores: results/mini/scores.csv   page: results/mini/report.html"
 
 test: venv
-	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: venv
 	ruff check

@@ -12,6 +12,11 @@ settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
+def pytest_collection_modifyitems(items):
+    """Whole workflows first: with pytest-xdist's --no-loadscope-reorder, no worker is left with one at the end."""
+    items.sort(key=lambda item: "workflow" not in item.path.parts)
+
+
 @pytest.fixture(autouse=True)
 def one_big_test_at_a_time(request):
     """Full-size models share the machine's memory with the tests of other workers, but not with each other."""

@@ -2,59 +2,90 @@
 
     PYTHONPATH=src python benchmarks/gpu/rehearse.py --device cuda --minutes 8 --output rehearsals.json
 
-Each rehearsal is a process of its own, so that none inherits another's memory, and is cut off after its share of the
-time. First all of them as a run would be, then one for each variant, as long as there is time. What came out is written
-anew after each, and at most 1 MB; docs/rehearsal.md says how to read it.
+Each rehearsal is a process of its own, so that none inherits another's memory. A few at a time import and make up their
+data; the device is used by one of them. First all benchmarks as a run would be, then one for each variant, as long as
+there is time. What came out is written anew after each; docs/rehearsal.md says how to read it.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
+import multiprocessing
 import os
-import subprocess
 import sys
 import tempfile
 import time
+import warnings
+from collections import deque
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from octathlon import registry
 
 ACCELERATORS = 8
-LARGEST = 1_000_000
+AHEAD = 4
+"""Rehearsals that get ready while another one has the device."""
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
-    ("unet3d", {"precision": "fp32"}),
-    ("rnnt", {"precision": "bf16"}),
-    ("rnnt", {"gradient_accumulation_steps": 8}),
-    ("bert", {"gradient_accumulation_steps": 2}),
-    ("maskrcnn", {"gradient_accumulation_steps": 2}),
+    ("dlrm", {"cuda_graph": True}),
+    ("unet3d", {"compile": "default"}),
+    ("bert", {"compile": "default"}),
+    ("rnnt", {"precision": "bf16", "gradient_accumulation_steps": 2}),
+    ("resnet", {"compile": "default"}),
+    ("ssd", {"compile": "default"}),
+    ("maskrcnn", {"compile": "default"}),
+    ("dlrm", {"cuda_graph": True, "compile": "default"}),
+    ("minigo", {"compile": "default"}),
+    ("rnnt", {"gradient_accumulation_steps": 2}),
 ]
 
 
+class Turn:
+    """The device, for one process at a time; a killed one has left it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "turn"
+
+    def __enter__(self) -> None:
+        self._file = self._path.open("a")
+        fcntl.lockf(self._file, fcntl.LOCK_EX)  # worker processes don't inherit it
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
 def rehearse(
-    benchmark: str, settings: dict[str, Any], options: argparse.Namespace, limit: float
-) -> dict[str, Any]:
-    """What `octathlon rehearse` measured; where it failed, the end of what it said."""
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder, "facts.json")
-        command = [sys.executable, "-W", "ignore", "-m", "octathlon.cli", "rehearse", benchmark]
-        command += ["--scale", options.scale, "--device", options.device, "--json", str(output)]
-        command += ["--accelerators", str(options.accelerators), "--settings", json.dumps(settings)]
-        command += [
-            "--seconds",
-            str(options.seconds),
-            "--threads",
-            str(os.cpu_count() if options.device == "cuda" else 1),
-        ]
-        start = time.perf_counter()
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=max(limit, 1), check=False)
-            words = done.stderr[-2000:]
-        except subprocess.TimeoutExpired:
-            words = f"cut off after {limit:.0f} s"
-        found = json.loads(output.read_text()) if output.exists() else {"error": words}
-    return found | {"took_s": round(time.perf_counter() - start, 1), "settings": settings}
+    name: str, settings: dict[str, Any], options: argparse.Namespace, folder: Path, stem: str
+) -> None:
+    """`octathlon rehearse` for one benchmark: facts in `stem`.json, words in `stem`.txt."""
+    words = (folder / f"{stem}.txt").open("w")
+    os.dup2(words.fileno(), sys.stdout.fileno())
+    os.dup2(words.fileno(), sys.stderr.fileno())
+    warnings.simplefilter("ignore")
+    from octathlon.rehearsal.command import Plan, rehearse_all
+
+    plan = Plan(
+        scale=options.scale,
+        overrides=settings,
+        data=None,
+        device=options.device,
+        threads=4 if options.device == "cuda" else 1,
+        accelerators=options.accelerators,
+        seconds=options.seconds,
+        seed=1,
+        turn=Turn(folder),
+    )
+    rehearse_all([name], plan, folder / f"{stem}.json")
+
+
+def facts_of(folder: Path, stem: str) -> dict[str, Any]:
+    """What a finished rehearsal measured; where it failed, the end of what it said."""
+    facts, words = folder / f"{stem}.json", folder / f"{stem}.txt"
+    if facts.exists():
+        return json.loads(facts.read_text())
+    return {"error": words.read_text()[-2000:] if words.exists() else "not begun"}
 
 
 def main() -> None:
@@ -65,30 +96,49 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", choices=["cpu", "cuda"])
     parser.add_argument("--scale", default="full", choices=registry.SCALES)
     parser.add_argument("--accelerators", type=int, default=ACCELERATORS, help="of which one is rehearsed on")
-    parser.add_argument("--seconds", type=int, default=10, help="for measuring each")
+    parser.add_argument("--seconds", type=int, default=8, help="for measuring each")
     parser.add_argument("--minutes", type=float, default=8, help="for all together")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("benchmarks", nargs="*", default=registry.benchmarks())
     options = parser.parse_args()
-    deadline = time.monotonic() + options.minutes * 60
     plan = [(name, {}) for name in options.benchmarks]
     plan += [variant for variant in VARIANTS if variant[0] in options.benchmarks]
-    found: list[dict[str, Any]] = []
-    for number, (name, settings) in enumerate(plan):
-        left = deadline - time.monotonic()
-        if left <= 0:
-            break
-        first_round = number < len(options.benchmarks)
-        limit = 2 * left / (len(options.benchmarks) - number) if first_round else left
-        found.append({"benchmark": name} | rehearse(name, settings, options, min(limit, left)))
-        text = json.dumps(found, indent=1)
-        options.output.write_text(text if len(text) <= LARGEST else json.dumps(found)[:LARGEST])
-        print(line(found[-1]), flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        found = []
+        for facts in rehearse_side_by_side(plan, options, Path(folder)):
+            found.append(facts)
+            options.output.write_text(json.dumps(found, indent=1))
+            print(line(facts), flush=True)
+
+
+def rehearse_side_by_side(plan, options, folder):
+    """The facts of each rehearsal of the plan, in its order; those that time ran out on are stopped."""
+    start = time.monotonic()
+    deadline = start + options.minutes * 60
+    spawn = multiprocessing.get_context("spawn")
+    waiting, running = deque(enumerate(plan)), deque()
+    while waiting or running:
+        while waiting and len(running) < AHEAD:
+            number, (name, settings) = waiting.popleft()
+            process: BaseProcess = spawn.Process(
+                target=rehearse, args=(name, settings, options, folder, str(number))
+            )
+            process.start()
+            running.append((number, process))
+        number, process = running.popleft()
+        process.join(max(deadline - time.monotonic(), 0))
+        if process.is_alive():
+            process.kill()
+            process.join()
+            waiting.clear()
+        name, settings = plan[number]
+        taken = {"benchmark": name, "settings": settings, "ended_s": round(time.monotonic() - start, 1)}
+        yield taken | facts_of(folder, str(number))
 
 
 def line(found: dict[str, Any]) -> str:
     """One rehearsal in a line."""
-    head = f"{found['benchmark']} {found['settings'] or ''} ({found['took_s']} s):"
+    head = f"{found['benchmark']} {found['settings'] or ''} ({found['ended_s']} s):"
     facts = found.get("benchmarks", {}).get(found["benchmark"], found)
     if "error" in facts:
         return f"{head} {facts['error']}"
@@ -96,6 +146,7 @@ def line(found: dict[str, Any]) -> str:
     return (
         f"{head} batch {facts['local_batch']}, {training['median_s'] * 1000:.4g} ms, "
         f"{training['samples_per_s']:,.5g} samples/s, {training['share_of_gemm']:.0%} of GEMM, "
+        f"{training['kernels']['count']} kernels busy {training['kernels']['busy_s'] * 1000:.4g} ms, "
         f"{sum(training['synchronisations'].values())} syncs, "
         f"{training.get('device_bytes', training['host_bytes']) / 1e9:.1f} GB"
     )

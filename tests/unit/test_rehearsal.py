@@ -47,6 +47,9 @@ def test_a_rehearsal_measures_every_benchmark(name, tmp_path):
     assert {"forward", "loss", "backward", "optimizer"} <= set(training["shares"])
     assert sum(training["synchronisations"].values()) <= WAITS.get(name, 0), training["synchronisations"]
     assert 0 < training["share_of_gemm"] < 1
+    slowest = training["kernels"]["slowest"]
+    assert slowest[0]["s"] == max(each["s"] for each in slowest) > 0
+    assert sum(each["s"] for each in slowest) <= training["kernels"]["busy_s"] * 1.001
     assert training["host_bytes"] > 1e8
     assert facts["loader"]["samples_per_s"] > 0
     if name == "minigo":
@@ -131,7 +134,8 @@ EVALUATIONS = {"resnet": 9, "ssd": 10, "maskrcnn": 14, "unet3d": 58, "rnnt": 56,
 
 
 def measured(rate: float, batch: int, evaluation: dict | None, **facts):
-    training = {"median_s": batch / (8 * rate), "samples_per_s": 8 * rate, "shares": {}}
+    seconds = batch / (8 * rate)
+    training = {"median_s": seconds, "samples_per_s": 8 * rate, "shares": {}, "kernels": {"busy_s": seconds}}
     facts = {"wanted_local_batch": 1, "local_batch": 1} | facts
     return {"training": training, "evaluation": evaluation, "loader": {"samples_per_s": 1e12}, **facts}
 
@@ -168,6 +172,9 @@ def test_half_the_memory_takes_twice_as_long_and_is_what_limits():
 def test_what_limits_is_named():
     settings = resolve("benchmarks", "resnet", "full", {})
     facts = measured(3000, 3264, None)
+    facts["training"]["kernels"] = {"busy_s": 0.5 * facts["training"]["median_s"]}
+    told = forecast("resnet", settings, facts, {}, System(accelerators=8, rehearsed=8))
+    assert told["limited_by"] == "launches"
     facts["training"]["shares"]["exchange"] = 0.3
     told = forecast("resnet", settings, facts, {}, System(accelerators=8, rehearsed=8))
     assert told["limited_by"] == "exchange"

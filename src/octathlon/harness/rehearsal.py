@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from octathlon.contracts import Batch, Benchmark, Progress, Run
+from octathlon.harness.kernels import slowest_kernels
 from octathlon.harness.seeds import seed_alike, seed_rank
 from octathlon.harness.stopwatch import Stopwatch
 from octathlon.harness.synchronisations import count_synchronisations
@@ -29,6 +29,7 @@ WARM_UP = 2
 """Updates that are not measured: kernels are chosen and memory pools grow."""
 MOST_BATCHES = 8
 """Global batches that are kept in memory and used in turn."""
+FEW, MOST_UPDATES = 3, 2000
 LOADING, TRAINING = 0.25, 0.5
 """Parts of the time; the rest is for the evaluation."""
 GEMM_S = 0.3
@@ -171,11 +172,20 @@ class _Updates:
             self.trainer.step(batch)
         self._done += 1
 
-    def timed(self) -> dict[str, float]:
-        """One update, and its seconds by phase."""
-        self.stopwatch.begin("rest")
-        self.next()
-        return self.stopwatch.end()
+    def timed(self, count: int) -> list[dict[str, float]]:
+        """That many updates, and the seconds of each by phase. Waits for the device only after the last one, as a run
+        would."""
+        for _ in range(count):
+            self.stopwatch.begin("rest")
+            self.next()
+            self.stopwatch.lap()
+        return self.stopwatch.laps()
+
+    def timed_for(self, seconds: float) -> list[dict[str, float]]:
+        """As many updates as fit, by the first few of them and on all ranks alike."""
+        first = self.timed(FEW)
+        typical = statistics.median(_totals(first))
+        return first + self.timed(world.from_first(min(int(seconds / typical), MOST_UPDATES)))
 
     def _phases(self, benchmark: Benchmark, model: torch.nn.Module) -> None:
         begin, loss, update = self.stopwatch.begin, benchmark.loss, benchmark.update
@@ -197,14 +207,13 @@ class _Updates:
 
 
 def _train(benchmark: Benchmark, updates: _Updates, seconds: float) -> Facts:
-    for _ in range(WARM_UP):
-        updates.timed()
+    updates.timed(WARM_UP)
     counter = FlopCounterMode(display=False)
     with counter:
         updates.next()
     synchronisations = count_synchronisations(benchmark.run.device, updates.next)
-    phases = _repeated(updates.timed, seconds)
-    times = sorted(sum(each.values()) for each in phases)
+    phases = updates.timed_for(seconds)
+    times = sorted(_totals(phases))
     median = statistics.median(times)
     peak = _gemm_rate(benchmark)
     facts = {
@@ -217,27 +226,22 @@ def _train(benchmark: Benchmark, updates: _Updates, seconds: float) -> Facts:
         "share_of_gemm": counter.get_total_flops() / median / peak,
         "synchronisations": dict(synchronisations),
         "shares": _shares(phases),
+        "kernels": slowest_kernels(benchmark.run.device, updates.next),
     }
     if benchmark.run.world > 1:
         with updates.trainer.unsynchronised():
-            alone = _repeated(updates.timed, seconds / 4)
-        facts["shares"]["exchange"] = max(
-            1 - statistics.median(sum(each.values()) for each in alone) / median, 0
-        )
+            alone = updates.timed_for(seconds / 4)
+        facts["shares"]["exchange"] = max(1 - statistics.median(_totals(alone)) / median, 0)
     return facts
 
 
-def _repeated(work: Callable[[], dict[str, float]], seconds: float) -> list[dict[str, float]]:
-    """What `work` returns, three times and then until the first rank's time is over: all ranks work equally often."""
-    deadline, results = time.perf_counter() + seconds, []
-    while world.from_first(len(results) < 3 or time.perf_counter() < deadline):
-        results.append(work())
-    return results
+def _totals(phases: list[dict[str, float]]) -> list[float]:
+    return [sum(each.values()) for each in phases]
 
 
 def _shares(phases: list[dict[str, float]]) -> dict[str, float]:
     """Each phase's part of the whole time; what a phase is, see `_Updates`."""
-    total = sum(sum(each.values()) for each in phases)
+    total = sum(_totals(phases))
     names = {name for each in phases for name in each}
     return {name: sum(each.get(name, 0) for each in phases) / total for name in sorted(names)}
 
@@ -248,14 +252,14 @@ def _gemm_rate(benchmark: Benchmark) -> float:
     dtype = torch.bfloat16 if benchmark.settings.precision == "bf16" else torch.float32
     side = GEMM_SIDE[device.type]
     left, right = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    stopwatch = Stopwatch(device)
-
-    def product() -> dict[str, float]:
+    stopwatch, deadline = Stopwatch(device), time.perf_counter() + GEMM_S
+    fastest = math.inf
+    while time.perf_counter() < deadline:
         stopwatch.begin("product")
         left @ right
-        return stopwatch.end()
-
-    return 2 * side**3 / min(each["product"] for each in _repeated(product, GEMM_S))
+        stopwatch.lap()
+        fastest = min(fastest, *_totals(stopwatch.laps()))
+    return 2 * side**3 / fastest
 
 
 def _evaluate(benchmark: Benchmark, model: torch.nn.Module, seconds: float) -> Facts | None:

@@ -1,4 +1,4 @@
-"""How long the parts of a step take, on a CPU or on a GPU, which works behind the program's back."""
+"""How long the parts of steps take, on a CPU or on a GPU, which works behind the program's back."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections import defaultdict
 
 import torch
 
+END = ""
+"""The name of what follows a lap, and belongs to none."""
+
 
 class Stopwatch:
-    """Intervals that follow one another without a gap, each named when it begins."""
+    """Laps of intervals that follow one another without a gap, each named when it begins."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -19,16 +22,22 @@ class Stopwatch:
         """End the current interval and begin another. Costs a GPU nothing and waits for nothing."""
         self._marks.append((name, self._now()))
 
-    def end(self) -> dict[str, float]:
-        """End the last interval, wait for the device, and return the seconds of all intervals, summed up by name."""
-        self.begin("")
+    def lap(self) -> None:
+        """End the current interval and the lap. Waits for nothing either."""
+        self.begin(END)
+
+    def laps(self) -> list[dict[str, float]]:
+        """Wait for the device, and return the seconds of each lap's intervals, summed up by name."""
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
-        totals: dict[str, float] = defaultdict(float)
-        for (name, start), (_, stop) in zip(self._marks, self._marks[1:], strict=False):
-            totals[name] += self._seconds(start, stop)
+        totals: list[dict[str, float]] = [defaultdict(float)]
+        for (name, start), (following, stop) in zip(self._marks, self._marks[1:], strict=False):
+            if name != END:
+                totals[-1][name] += self._seconds(start, stop)
+            if following == END:
+                totals.append(defaultdict(float))
         self._marks.clear()
-        return dict(totals)
+        return [dict(each) for each in totals if each]
 
     def _now(self) -> float | torch.cuda.Event:
         if self._device.type != "cuda":

@@ -23,13 +23,13 @@ def barrier() -> None:
         dist.barrier()
 
 
-def from_first(flag: bool) -> bool:
-    """The first rank's `flag`: what all must agree on is decided once."""
+def from_first(decision: int) -> int:
+    """The first rank's `decision`: what all must agree on is decided once."""
     if size() == 1:
-        return flag
-    flags = [flag]
-    dist.broadcast_object_list(flags, src=0)
-    return flags[0]
+        return decision
+    decisions = [decision]
+    dist.broadcast_object_list(decisions, src=0)
+    return decisions[0]
 
 
 def all_sum(tensor: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,8 @@ class Plan:
     seconds: int
     """For each benchmark, building and compiling not counted."""
     seed: int
+    turn: AbstractContextManager[Any] = nullcontext()
+    """Entered while the device is used, where others rehearse on it too."""
 
 
 def rehearse_all(benchmarks: list[str], plan: Plan, output: Path | None = None) -> None:
@@ -101,7 +103,8 @@ def _rehearse(benchmark: str, plan: Plan, rank: Rank, device: torch.device) -> d
             data=folder,
             manifest=read_json(folder / "manifest.json"),
         )
-        measured = rehearse(registry.benchmark_class(benchmark), settings, run, plan.seconds)
+        with plan.turn:
+            measured = rehearse(registry.benchmark_class(benchmark), settings, run, plan.seconds)
     samples = samples or measured["samples"]
     facts = {"precision": whole.precision, "global_batch": whole.global_batch_size} | measured
     return facts | {"forecast": forecast(benchmark, whole, measured, samples, system)}

@@ -21,6 +21,8 @@ FIRST_EPOCH = {"dlrm": 1}
 """Where the reference convergence points do not count from 0."""
 EXCHANGE_LIMITS = 0.2
 """The part of a step that ranks may wait for one another before this counts as what limits."""
+LAUNCHES_LIMIT = 0.8
+"""The part of a step that a device must be busy for its kernels to count as what limits."""
 
 Facts = Mapping[str, Any]
 
@@ -90,13 +92,16 @@ def workers(measured: Facts, system: System) -> int:
 
 
 def limit(measured: Facts, system: System) -> str:
-    """What a faster machine should have more of: memory, loader (cores), exchange (network), or kernels."""
+    """What a faster machine should have more of: memory, loader (cores), exchange (network), launches (a faster
+    core: the device waits for the program), or kernels."""
     if measured["local_batch"] < measured["wanted_local_batch"]:
         return "memory"
     if workers(measured, system) > max((os.cpu_count() or 1) // system.rehearsed, 1):
         return "loader"
     if measured["training"]["shares"].get("exchange", 0) > EXCHANGE_LIMITS:
         return "exchange"
+    if measured["training"]["kernels"]["busy_s"] < LAUNCHES_LIMIT * measured["training"]["median_s"]:
+        return "launches"
     return "kernels"
 
 
