@@ -161,6 +161,9 @@ class Benchmark(ABC, Generic[Settings]):
     """Whether the rules time only the training of the checkpoint that meets the target, as minigo's do."""
     fixed_shapes: ClassVar[bool] = True
     """Whether all training batches have one shape, for which it pays to try out which kernels are fastest."""
+    evaluates_like_training: ClassVar[bool] = False
+    """Whether the model is evaluated on batches of the training shapes: what is compiled off the clock serves both
+    then. Else evaluations are eager, or the clock would run while they are compiled."""
     logs_trained_samples: ClassVar[bool] = False
     """True where `train_samples` is what a run trained on, logged at its end, instead of the data set's size."""
 

@@ -26,7 +26,7 @@ from octathlon.nn import world
 from octathlon.settings import BenchmarkSettings
 
 WARM_UP = 2
-"""Updates that are not measured: kernels are chosen and memory pools grow."""
+"""Updates that are not measured, after a run's own warm-up: kernels are chosen and memory pools grow."""
 MOST_BATCHES = 8
 """Global batches that are kept in memory and used in turn."""
 FEW, MOST_UPDATES = 3, 2000
@@ -207,6 +207,7 @@ class _Updates:
 
 
 def _train(benchmark: Benchmark, updates: _Updates, seconds: float) -> Facts:
+    updates.trainer.warm_up()
     updates.timed(WARM_UP)
     counter = FlopCounterMode(display=False)
     with counter:

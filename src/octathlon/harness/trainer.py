@@ -94,9 +94,15 @@ class StepTrainer:
 
         Libraries choose their kernels, memory pools grow, ranks connect.
         """
+        benchmark = self._benchmark
         buffers = deepcopy(dict(self.model.named_buffers()))
-        self._backward(self._benchmark.synthetic_batch(), weight=1.0)
+        self._backward(benchmark.synthetic_batch(), weight=1.0)
         self._begin_global_batch()
+        if benchmark.settings.compile != "none" and benchmark.evaluates_like_training:
+            self.model.eval()
+            with torch.inference_mode(), autocast(benchmark):
+                benchmark.loss(self.model, benchmark.synthetic_batch())
+            self.model.train()
         with torch.no_grad():
             for name, buffer in self.model.named_buffers():
                 buffer.copy_(buffers[name])

@@ -29,6 +29,8 @@ EVALUATION_WORKERS = 2
 class ImageSegmentation(Benchmark[Settings]):
     """The contract's members for unet3d."""
 
+    evaluates_like_training = True
+
     def __init__(self, settings: Settings, run: Run) -> None:
         super().__init__(settings, run)
         self._local_batch = settings.local_batch_size(run.world)

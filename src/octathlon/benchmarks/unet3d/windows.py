@@ -26,7 +26,8 @@ def sliding_window(
 
     Args:
         predict: (N, 1, patch, patch, patch) -> (N, classes, patch, patch, patch).
-        batch: patches that are predicted together; makes no difference to the result.
+        batch: patches that are predicted together, the last one repeated until there are as many; makes no difference
+            to the result.
     """
     padded, inside = _pad(image, patch, stride)
     weight = gaussian(patch).to(image.device)
@@ -35,10 +36,11 @@ def sliding_window(
     places = [(..., *(slice(start, start + patch) for start in corner)) for corner in windows]
     for first in range(0, len(places), batch):
         group = places[first : first + batch]
-        logits = predict(torch.cat([padded[place] for place in group])).float()
+        whole = group + group[-1:] * (batch - len(group))
+        logits = predict(torch.cat([padded[place] for place in whole])).float()
         if total is None:
             total = logits.new_zeros((1, logits.shape[1], *padded.shape[2:]))
-        for place, patch_logits in zip(group, logits, strict=True):
+        for place, patch_logits in zip(group, logits, strict=False):
             total[place] += patch_logits * weight
             weights[place] += weight
     return (total / weights)[(..., *inside)]
