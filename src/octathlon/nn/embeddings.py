@@ -106,14 +106,16 @@ def _add_up_repeated_rows(weight: Tensor) -> None:
     would be slow.
     """
     gradient = weight.grad
-    rows, entries = gradient._indices().squeeze(0), gradient._values()
+    rows, entries = (
+        gradient._indices().squeeze(0).int(),
+        gradient._values(),
+    )  # sorting takes half as long in 32 bits
     ordered, order = rows.sort()
     numbers = torch.zeros_like(order)  # 0 for the first of the different rows, 1 for the next
     torch.cumsum(ordered[1:] != ordered[:-1], 0, out=numbers[1:])
-    places = torch.empty_like(order).scatter_(0, order, numbers)
-    distinct = (
-        torch.arange(len(rows), device=rows.device).remainder_(len(weight)).scatter_(0, numbers, ordered)
-    )
+    places = torch.empty_like(rows).scatter_(0, order, numbers.int())
+    distinct = torch.arange(len(rows), device=rows.device).remainder_(len(weight))
+    distinct.scatter_(0, numbers, ordered.long())
     weight.grad = torch.sparse_coo_tensor(
         distinct.unsqueeze(0), _sums(entries, places), gradient.shape, check_invariants=False
     )
