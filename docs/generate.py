@@ -6,6 +6,7 @@ python docs/generate.py results   the results of `make`, from results/mini
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -57,6 +58,51 @@ def results() -> str:
     return (ROOT / "results/mini/scores.md").read_text()
 
 
+PUBLISHED_RATES = {
+    "resnet": 6555,
+    "maskrcnn": 170,
+    "unet3d": 68.9,
+    "rnnt": 1664,
+    "bert": 838,
+    "dlrm": 7.40e6,
+}
+"""Samples a second of each of eight H100-SXM5 in NVIDIA's v2.1 entries, by their logs' throughput events."""
+
+
+def rehearsals() -> str:
+    """One row per rehearsal of `benchmarks/gpu/rehearse.py` that docs/rehearsals.json holds."""
+    head = "benchmark|settings|batch|ms|samples/s|of NVIDIA's H100|of GEMM|kernels|busy|syncs|GB|eval/s|limited by"
+    rows = [tuple(head.split("|"))]
+    for found in json.loads((ROOT / "docs/rehearsals.json").read_text()):
+        name, settings = found["benchmark"], found["settings"]
+        changed = ", ".join(f"{key}: {json.dumps(value)}" for key, value in settings.items()) or "full.yaml"
+        facts = found.get("benchmarks", {}).get(name, found)
+        if "error" in facts:
+            rows.append((name, changed, *[""] * 10, facts["error"].strip().splitlines()[-1][:120]))
+            continue
+        training, evaluation = facts["training"], facts["evaluation"]
+        kernels, rate = training["kernels"], training["samples_per_s"]
+        published = PUBLISHED_RATES.get(name)
+        rows.append(
+            (
+                name,
+                changed,
+                str(facts["local_batch"]),
+                f"{training['median_s'] * 1000:.4g}",
+                f"{rate:,.4g}",
+                f"{rate / published:.2f}" if published else "",
+                f"{training['share_of_gemm']:.0%}",
+                str(kernels["count"]),
+                f"{kernels['busy_s'] / training['median_s']:.0%}",
+                str(sum(training["synchronisations"].values())),
+                f"{training['device_bytes'] / 1e9:.1f}",
+                f"{evaluation['samples_per_s']:,.4g}" if evaluation else "",
+                facts["forecast"]["limited_by"],
+            )
+        )
+    return _table(rows)
+
+
 def _table(rows: list[tuple[str, ...]]) -> str:
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]]) + "\n"
@@ -72,6 +118,7 @@ def replaced(text: str, name: str, content: str) -> str:
 GENERATED = {
     "README.md": {"benchmarks": benchmarks, "v1.1": published},
     "docs/full.md": {"archives": archives},
+    "docs/rehearsal.md": {"rehearsals": rehearsals},
 }
 MEASURED = {"README.md": {"results": results}}
 

@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from test_world import on_ranks
 from toy_benchmark import DEFAULTS, Toy
 
 from octathlon import registry
 from octathlon.config import resolve
 from octathlon.contracts import Run
+from octathlon.errors import OctathlonError
 from octathlon.harness.rehearsal import rehearse
 from octathlon.receipts import read_json
 from octathlon.rehearsal.forecast import System, forecast
@@ -72,7 +74,7 @@ class Wide(Toy):
         return model(torch.ones(len(batch), 50)).sum()
 
     def synthetic_batch(self):
-        return torch.zeros(self.settings.local_batch_size(1), 1)
+        return torch.zeros(self.settings.local_batch_size(self.run.world), 1)
 
     def evaluate(self, model):
         return {"error": 0.0}
@@ -97,6 +99,28 @@ def test_too_little_memory_gives_the_batch_that_fits():
     facts = wide(limit=3, global_batch_size=16)
     assert (facts["wanted_local_batch"], facts["local_batch"]) == (16, 2)
     assert facts["training"]["flops"] == 2 * (2 * 2 * 50 * 7)
+
+
+class ShortSecondRank(Wide):
+    def loss(self, model, batch):
+        self.limit = 3 if self.run.rank else 64
+        return super().loss(model, batch)
+
+
+def _fits(rank: int) -> tuple[int, int]:
+    settings = BenchmarkSettings(**(DEFAULTS | {"global_batch_size": 32}))
+    run = Run(seed=1, device=CPU, rank=rank, world=2)
+    facts = rehearse(ShortSecondRank, settings, run, seconds=0.05)
+    return facts["wanted_local_batch"], facts["local_batch"]
+
+
+def test_all_ranks_rehearse_with_what_fits_on_each(tmp_path):
+    assert on_ranks(2, tmp_path, _fits) == [(16, 2)] * 2
+
+
+def test_a_sample_that_does_not_fit_is_said_in_a_sentence():
+    with pytest.raises(OctathlonError, match="a batch of 1 needs more memory than cpu has"):
+        wide(limit=0)
 
 
 def test_made_up_utterances_are_as_long_as_real_ones(tmp_path):
@@ -204,6 +228,20 @@ def test_two_ranks_rehearse_for_four_accelerators(tmp_path):
     assert facts["local_batch"] == facts["global_batch"] // 4
     assert 0 <= facts["training"]["shares"]["exchange"] < 1
     assert done.stdout.count("| dlrm |") == 1
+
+
+def test_prepared_data_may_be_rehearsed_on(tmp_path):
+    _, manifest = written("dlrm", "mini", tmp_path)
+    manifest["counts"]["train"] -= 1
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    output = tmp_path / "dlrm.json"
+    done = octathlon("rehearse", "dlrm", "--data", str(tmp_path), "--seconds", "1", "--json", str(output))
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(output.read_text())["benchmarks"]["dlrm"]
+    assert facts["samples"] == {
+        "train": manifest["counts"]["train"],
+        "evaluation": manifest["counts"]["eval"],
+    }
 
 
 def test_what_cannot_be_rehearsed_is_said_in_a_sentence(tmp_path):

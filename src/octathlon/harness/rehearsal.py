@@ -17,6 +17,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from octathlon.contracts import Batch, Benchmark, Progress, Run
+from octathlon.errors import OctathlonError
 from octathlon.harness.kernels import slowest_kernels
 from octathlon.harness.seeds import seed_alike, seed_rank
 from octathlon.harness.stopwatch import Stopwatch
@@ -52,7 +53,7 @@ def rehearse(
         `evaluation`; numbers in seconds, bytes, samples.
 
     Raises:
-        OctathlonError: if the settings don't fit the data or the machine.
+        OctathlonError: if the settings don't fit the data or the machine, or no batch fits its memory.
     """
     wanted = settings.local_batch_size(run.world)
     while True:
@@ -60,8 +61,11 @@ def rehearse(
             facts = _measure(benchmark_class, settings, run, seconds)
             return facts | {"wanted_local_batch": wanted, "local_batch": settings.local_batch_size(run.world)}
         except torch.OutOfMemoryError:
-            if settings.local_batch_size(run.world) % 2:
-                raise
+            local = settings.local_batch_size(run.world)
+            if local % 2:
+                raise OctathlonError(
+                    f"a batch of {local} needs more memory than {run.device} has: set more gradient_accumulation_steps"
+                ) from None
             settings = settings.model_copy(update={"global_batch_size": settings.global_batch_size // 2})
         torch.cuda.empty_cache()
 
@@ -207,7 +211,7 @@ class _Updates:
 
 
 def _train(benchmark: Benchmark, updates: _Updates, seconds: float) -> Facts:
-    updates.trainer.warm_up()
+    _warm_up(updates.trainer, benchmark.run.device)
     updates.timed(WARM_UP)
     counter = FlopCounterMode(display=False)
     with counter:
@@ -234,6 +238,22 @@ def _train(benchmark: Benchmark, updates: _Updates, seconds: float) -> Facts:
             alone = updates.timed_for(seconds / 4)
         facts["shares"]["exchange"] = max(1 - statistics.median(_totals(alone)) / median, 0)
     return facts
+
+
+def _warm_up(trainer: StepTrainer, device: torch.device) -> None:
+    """As before a run, on the largest batch there may be.
+
+    Raises:
+        torch.OutOfMemoryError: on all ranks, if it is too large for one: the others would wait for that one for ever.
+    """
+    short = torch.zeros((), dtype=torch.int32, device=device)
+    try:
+        with trainer.unsynchronised():
+            trainer.warm_up()
+    except torch.OutOfMemoryError:
+        short += 1
+    if world.all_sum(short).item():
+        raise torch.OutOfMemoryError("the largest batch does not fit")
 
 
 def _totals(phases: list[dict[str, float]]) -> list[float]:

@@ -106,10 +106,8 @@ def _add_up_repeated_rows(weight: Tensor) -> None:
     would be slow.
     """
     gradient = weight.grad
-    rows, entries = (
-        gradient._indices().squeeze(0).int(),
-        gradient._values(),
-    )  # sorting takes half as long in 32 bits
+    # sorting takes half as long in 32 bits
+    rows, entries = gradient._indices().squeeze(0).int(), gradient._values()
     ordered, order = rows.sort()
     numbers = torch.zeros_like(order)  # 0 for the first of the different rows, 1 for the next
     torch.cumsum(ordered[1:] != ordered[:-1], 0, out=numbers[1:])
