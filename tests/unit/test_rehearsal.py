@@ -108,14 +108,14 @@ class ShortSecondRank(Wide):
 
 
 def _fits(rank: int) -> tuple[int, int]:
-    settings = BenchmarkSettings(**(DEFAULTS | {"global_batch_size": 32}))
+    settings = BenchmarkSettings(**(DEFAULTS | {"global_batch_size": 8}))
     run = Run(seed=1, device=CPU, rank=rank, world=2)
     facts = rehearse(ShortSecondRank, settings, run, seconds=0.05)
     return facts["wanted_local_batch"], facts["local_batch"]
 
 
 def test_all_ranks_rehearse_with_what_fits_on_each(tmp_path):
-    assert on_ranks(2, tmp_path, _fits) == [(16, 2)] * 2
+    assert on_ranks(2, tmp_path, _fits) == [(4, 2)] * 2
 
 
 def test_a_sample_that_does_not_fit_is_said_in_a_sentence():

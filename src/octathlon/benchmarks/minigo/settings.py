@@ -33,7 +33,7 @@ class Settings(BenchmarkSettings):
     position_share: float = Field(gt=0, le=1, description="part of the window's positions that is trained on")
     concurrent_games: PositiveInt = Field(description="games that share a batch of the network, per process")
     selfplay_processes: NonNegativeInt = Field(description="per rank; 0: in the run itself")
-    readouts: int = Field(ge=2, description="of a full search")
+    readouts: int = Field(ge=2, le=8000, description="of a full search")
     fast_readouts: int = Field(ge=2, description="of the other searches, which are not trained on")
     full_share: float = Field(
         gt=0, le=1, description="part of the moves, after the first, with a full search"
@@ -50,12 +50,12 @@ class Settings(BenchmarkSettings):
     )
     resign_holdout: float = Field(ge=0, le=1, description="part of the games in which nobody may resign")
     eval_games: PositiveInt = Field(description="against the target model")
-    eval_readouts: PositiveInt = Field(description="of the trained model, for each move")
-    target_readouts: PositiveInt = Field(description="of the target model")
+    eval_readouts: PositiveInt = Field(le=8000, description="of the trained model, for each move")
+    target_readouts: PositiveInt = Field(le=8000, description="of the target model")
 
     @property
     def tree_nodes(self) -> int:
-        """Room of a game's tree: several searches' readouts are kept at times."""
+        """Room of a game's tree: several searches' readouts are kept at times. Numbers of nodes must fit 16 bits."""
         return 4 * max(self.readouts, self.eval_readouts, self.target_readouts) + 64
 
     @model_validator(mode="after")

@@ -46,7 +46,7 @@ class Trees(NamedTuple):
     choices: np.ndarray
     """How many moves may be played, once a node is expanded."""
     children: np.ndarray
-    """int32 of the shape of `priors`; 0: none"""
+    """int16 of the shape of `priors`; 0: none"""
     counts: np.ndarray
     """Nodes in use, of each game."""
     lengths: np.ndarray
@@ -84,7 +84,7 @@ def plant(games: int, nodes: int, size: int, max_moves: int) -> Trees:
         losses=np.zeros(each, np.int16),
         priors=np.zeros((*each, actions), np.float32),
         choices=np.zeros(each, np.int16),
-        children=np.zeros((*each, actions), np.int32),
+        children=np.zeros((*each, actions), np.int16),
         counts=np.zeros(games, np.int32),
         lengths=np.zeros(games, np.int32),
         past=np.zeros((games, HISTORY - 1, actions), np.int8),
