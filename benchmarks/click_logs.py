@@ -4,7 +4,8 @@
 
 Draws two days of ROWS (default 200,000) rows each whose columns have as many categories as the real ones. The peer of
 the preparation goes through the same algorithm as the MLPerf reference does: line by line into arrays, a dict for each
-column, row by row through the dicts. The loader's peer is a DataLoader over a mapped file, row by row, shuffled. The
+column, row by row through the dicts. The loader's peer is a DataLoader over a mapped file, row by row, shuffled; what
+a batch costs the process that trains stands beside a DataLoader whose four worker processes read whole batches. The
 step's peer is the same network, mini and with full-scale layers, with an nn.EmbeddingBag for each table. One process,
 one thread, warm caches; figures are per second of CPU time.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import statistics
 import sys
 import tempfile
 import time
@@ -32,8 +34,9 @@ from octathlon import config  # noqa: E402
 from octathlon.benchmarks.dlrm.benchmark import Recommendation  # noqa: E402
 from octathlon.benchmarks.dlrm.model import DLRM  # noqa: E402
 from octathlon.contracts import Progress, Run  # noqa: E402
-from octathlon.datasets.click_logs.loader import Batches, features  # noqa: E402
+from octathlon.datasets.click_logs.loader import Key, Rows, Stream, features  # noqa: E402
 from octathlon.datasets.click_logs.prepare import prepare, steps  # noqa: E402
+from octathlon.datasets.click_logs.rows import COLUMNS  # noqa: E402
 from octathlon.datasets.click_logs.settings import Settings  # noqa: E402
 from octathlon.nn.loading import load  # noqa: E402
 from octathlon.receipts import read_json  # noqa: E402
@@ -43,6 +46,7 @@ TABLES += [2208, 11938, 155, 4, 976, 14, 39979771, 25641295, 39664984, 585935, 1
 RANGE = 40_000_000
 SETTINGS = Settings(source="miniature", days=2, day_jobs=1, max_ind_range=RANGE, buckets=2, shuffle_seed=1)
 BATCH = 2048
+RANK_BATCH = 6912
 
 
 def draw_day(path: Path, rows: int, seed: int) -> None:
@@ -134,7 +138,7 @@ def compare_loaders(out: Path, manifest: dict[str, Any]) -> None:
         for batch in batches:
             features(batch)
 
-    own = load(Batches(out, manifest, "train"), keys, workers=0, pin_memory=False)
+    own = Stream(Rows(out, manifest, "train"), keys, torch.device("cpu"), thread=False)
     peer = DataLoader(MappedRows(out / manifest["splits"]["train"][0]), BATCH, shuffle=True, drop_last=True)
     half = sum(1 for _ in peer) * BATCH
     drain(own)
@@ -142,6 +146,41 @@ def compare_loaders(out: Path, manifest: dict[str, Any]) -> None:
     report(
         f"load batches of {BATCH:,}", half, own_seconds * half / (len(keys) * BATCH), peer_seconds, "rows/s"
     )
+
+
+class RowsByKey(Dataset[Tensor]):
+    """Whole batches for a DataLoader's worker processes."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def __getitem__(self, key: Key) -> Tensor:
+        batch = torch.empty((key[1], COLUMNS), dtype=torch.int32)
+        self._rows.fill(key[0], batch)
+        return batch
+
+
+def compare_costs(out: Path, manifest: dict[str, Any]) -> None:
+    """What a batch of an eighth of the full one costs the process that trains: its own thread, and all of them."""
+    rows, split = Rows(out, manifest, "train"), range(0, manifest["counts"]["train"] - RANK_BATCH, RANK_BATCH)
+    keys = [(start, RANK_BATCH) for start in split] * (1 + 500 // len(split))
+    loaders = {
+        "ours": Stream(rows, keys, torch.device("cpu"), thread=True),
+        "worker processes": load(RowsByKey(rows), keys, workers=4, pin_memory=False),
+    }
+    spent: dict[str, list[tuple[float, float]]] = {name: [] for name in loaders}
+    for _ in range(6):  # in turn; the first time warms up
+        for name, batches in loaders.items():
+            started = time.thread_time(), time.process_time()
+            for _batch in batches:
+                pass
+            ended = time.thread_time(), time.process_time()
+            spent[name].append(tuple(b - a for a, b in zip(started, ended, strict=True)))
+    for name, times in spent.items():
+        own, whole = (1e6 * statistics.median(each[1:]) / len(keys) for each in zip(*times, strict=True))
+        print(
+            f"a batch of {RANK_BATCH:,}, {name:<20}{own:>8,.0f} us of the thread, {whole:,.0f} us of the process"
+        )
 
 
 def compare_steps(name: str, data: Path, manifest: dict[str, Any], count: int, **over: Any) -> None:
@@ -186,6 +225,7 @@ def main(rows: int) -> None:
         report(f"prepare {2 * rows:,} rows", 2 * rows, own, seconds(lambda: plainly(folder)), "rows/s")
         manifest = read_json(folder / "out/manifest.json")
         compare_loaders(folder / "out", manifest)
+        compare_costs(folder / "out", manifest)
         small = manifest | {"table_sizes": [500] * 26}
         for file in manifest["splits"]["train"]:
             mapped = np.memmap(folder / "out" / file, "<i4", "r+").reshape(-1, 40)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count, repeat
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from click_logs_archives import draw, prepare_all, read_rows, settings
 
-from octathlon.datasets.click_logs.loader import Batches, features
+from octathlon.datasets.click_logs import loader
+from octathlon.datasets.click_logs.loader import Key, Rows, Stream, features
+from octathlon.datasets.shards import Shards
 from octathlon.errors import OctathlonError
-from octathlon.nn.loading import load
 
 
 @pytest.fixture(scope="module")
@@ -33,29 +39,93 @@ def test_features() -> None:
     assert rows[0, 1] == 1  # the rows stay as they are
 
 
-def test_any_run_of_rows_across_files(prepared) -> None:
+@pytest.fixture(params=[1, 1 << 14, 1 << 24])
+def item_bytes(request, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch at a time, some, all."""
+    monkeypatch.setattr(loader, "ITEM_BYTES", request.param)
+
+
+def read(
+    out: Path, manifest: dict[str, Any], split: str, keys: Iterable[Key], *, thread: bool = True
+) -> Stream:
+    return Stream(Rows(out, manifest, split), keys, torch.device("cpu"), thread=thread)
+
+
+@pytest.mark.parametrize("thread", [True, False])
+def test_any_run_of_rows_across_files(prepared, item_bytes, thread: bool) -> None:
+    """In the order of the keys, and each batch stays as it is when others follow; a second time, too."""
     out, manifest = prepared
-    batches, expected = Batches(out, manifest, "train"), read_rows(out, manifest, "train")
+    expected = read_rows(out, manifest, "train")
     assert len(manifest["splits"]["train"]) == 5
-    for first, count in [(0, 1), (2290, 30), (0, len(expected)), (len(expected) - 7, 7), (1000, 9000)]:
-        assert batches[first, count].tolist() == expected[first : first + count].tolist()
+    keys = [(0, 1), (2290, 30), (0, len(expected)), (len(expected) - 7, 7), (1000, 9000), (5, 0)]
+    stream = read(out, manifest, "train", keys, thread=thread)
+    for _ in range(2):
+        for (first, rows), batch in zip(keys, list(stream), strict=True):
+            assert batch.tolist() == expected[first : first + rows].tolist()
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_workers_keep_the_order(prepared, workers: int) -> None:
+def test_keys_may_come_from_a_generator(prepared, item_bytes) -> None:
+    """Of which no more are taken than are read ahead, so it may be without end."""
     out, manifest = prepared
-    keys = [(start, 100) for start in range(0, 1000, 100)]
-    loaded = list(load(Batches(out, manifest, "eval"), keys, workers=workers, pin_memory=False))
-    assert torch.cat(loaded).tolist() == read_rows(out, manifest, "eval")[:1000].tolist()
+    taken = count()
+    keys = ((100 * (next(taken) % 10), 100) for _ in repeat(None))
+    first = [batch for batch, _ in zip(read(out, manifest, "eval", keys), range(25), strict=False)]
+    expected = read_rows(out, manifest, "eval")[:1000].reshape(10, 100, 40)
+    assert torch.stack(first[10:20]).tolist() == expected.tolist()
+    assert next(taken) < 25 + 4 * (1 << 24) // 16_000
 
 
-def test_a_file_that_is_cut_short_or_gone_is_named(prepared, tmp_path: Path) -> None:
+def threads() -> int:
+    return threading.active_count()
+
+
+def test_the_thread_ends_with_the_iterator(prepared) -> None:
     out, manifest = prepared
-    batches = Batches(tmp_path, manifest, "eval")
+    before = threads()
+    keys = [(0, 100)] * 10
+    stream = read(out, manifest, "eval", keys)
+    iterator = iter(stream)
+    next(iterator)
+    assert threads() == before + 1
+    iterator.close()
+    assert threads() == before
+    assert len(list(stream)) == 10 and threads() == before
+
+
+def test_a_file_that_is_cut_short_or_gone_is_named(prepared, tmp_path: Path, item_bytes) -> None:
+    """The rows before the cut are still read; each time the thread has ended."""
+    out, manifest = prepared
+    before = threads()
     with pytest.raises(OctathlonError, match=r"eval\.bin: cannot read it"):
-        batches[0, 1]
+        list(read(tmp_path, manifest, "eval", [(0, 1)] * 100))
     content = (out / "eval.bin").read_bytes()
     (tmp_path / "eval.bin").write_bytes(content[:-160])
-    assert len(batches[0, 1000]) == 1000
+    assert len(next(iter(read(tmp_path, manifest, "eval", [(0, 1000)])))) == 1000
+    with pytest.raises(OctathlonError, match=r"eval\.bin: cannot read it \(the file is too short\)"):
+        list(read(tmp_path, manifest, "eval", [(0, 1000), (1000, 1)]))
     with pytest.raises(OctathlonError, match="too short"):
-        batches[1000, 1]
+        list(read(tmp_path, manifest, "eval", [(0, 1000), (1000, 1)], thread=False))
+    assert threads() == before
+
+
+def test_threads_open_a_file_once(tmp_path: Path) -> None:
+    """All at the same time, over and over: a file that one of them had replaced would be closed while another reads."""
+    numbers = np.arange(4000, dtype=np.int32)
+    numbers.tofile(tmp_path / "numbers")
+    together = threading.Barrier(8)
+
+    def wrong(_: int) -> int:
+        found = 0
+        for round_ in range(50):
+            if together.wait() == 0:
+                shared[round_] = Shards([tmp_path / "numbers"])
+            together.wait()
+            buffer = np.zeros_like(numbers)
+            shared[round_].fill(0, 0, buffer)
+            found += not np.array_equal(buffer, numbers)
+        return found
+
+    shared: dict[int, Shards] = {}
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(wrong, range(8))) == 0
+    assert all(len(each._files) == 1 for each in shared.values())

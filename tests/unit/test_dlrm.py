@@ -225,7 +225,7 @@ def test_the_seed_orders_the_batches(small: Path) -> None:
     assert not np.array_equal(batches(small, seed=5), batches(small, seed=6))
 
 
-def test_ranks_accumulation_and_workers_change_no_global_batch(small: Path) -> None:
+def test_ranks_accumulation_and_the_thread_change_no_global_batch(small: Path) -> None:
     alone = np.stack(batches(small))
     over = {"gradient_accumulation_steps": 2, "loader_workers": 1}
     ranks = [np.stack(batches(small, rank=rank, world=2, **over)).reshape(-1, 2, 32, 40) for rank in (0, 1)]

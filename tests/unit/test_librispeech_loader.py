@@ -29,8 +29,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 
 def same(one: Batch, other: Batch) -> bool:
-    flat = [[*batch.signal, *batch[1:]] for batch in (one, other)]
-    return all(a.equal(b) for a, b in zip(*flat, strict=True))
+    flat = [[*batch.signal[:2], *batch[1:4]] for batch in (one, other)]
+    hosts = [(batch.signal.host_lengths, batch.host_token_counts) for batch in (one, other)]
+    return hosts[0] == hosts[1] and all(a.equal(b) for a, b in zip(*flat, strict=True))
 
 
 def waves(batch: Batch) -> list[np.ndarray]:
@@ -50,7 +51,9 @@ def test_a_batch_holds_its_utterances(prepared: Prepared) -> None:
         np.testing.assert_array_equal(wave, utterances.samples(number))
         assert tokens[:count].tolist() == utterances.tokens(number).tolist() and (tokens[count:] == 0).all()
     assert (batch.draws == 0).all()
-    assert [each.dtype for each in batch[1:]] == [torch.int32, torch.int32, torch.float32]
+    assert [each.dtype for each in batch[1:4]] == [torch.int32, torch.int32, torch.float32]
+    assert list(batch.signal.host_lengths) == batch.signal.lengths.tolist()
+    assert list(batch.host_token_counts) == batch.token_counts.tolist()
 
 
 def test_workers_and_neighbours_change_no_utterance(prepared: Prepared) -> None:

@@ -23,7 +23,7 @@ from octathlon.rehearsal.forecast import System, forecast
 from octathlon.settings import BenchmarkSettings
 
 CPU = torch.device("cpu")
-WAITS = {"maskrcnn": 1, "rnnt": 1}
+WAITS = {"maskrcnn": 1}
 """How often a step of a benchmark may wait for the device; others never."""
 
 

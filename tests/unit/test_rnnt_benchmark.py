@@ -70,7 +70,7 @@ def rows(batches: list[Batch]) -> list[tuple[int, tuple[int, ...], tuple[float, 
         (length, tuple(tokens[:count]), tuple(draws))
         for batch in batches
         for length, tokens, count, draws in zip(
-            *(part.tolist() for part in (batch.signal.lengths, *batch[1:])), strict=True
+            *(part.tolist() for part in (batch.signal.lengths, *batch[1:4])), strict=True
         )
     ]
 
@@ -115,14 +115,21 @@ def test_no_data_are_touched_before_training(prepared: Path, tmp_path: Path) -> 
         next(iter(chosen.train_batches(1)))
 
 
+def tensors(batch: Batch) -> list[torch.Tensor]:
+    return [*batch.signal[:2], *batch[1:4]]
+
+
 def test_synthetic_batches_are_as_real_ones_and_never_shorter(prepared: Path) -> None:
     chosen = benchmark(data=prepared)
     made = chosen.synthetic_batch()
     for epoch in range(1, 11):
         for real in chosen.train_batches(epoch):
-            for one, other in zip((*made.signal, *made[1:]), (*real.signal, *real[1:]), strict=True):
+            for one, other in zip(tensors(made), tensors(real), strict=True):
                 assert one.dtype == other.dtype and one.shape[1:] >= other.shape[1:]
             assert made.signal.lengths.max() >= real.signal.lengths.max()
+            for batch in (made, real):
+                assert list(batch.signal.host_lengths) == batch.signal.lengths.tolist()
+                assert list(batch.host_token_counts) == batch.token_counts.tolist()
 
 
 def test_a_batch_larger_than_the_data_is_refused(prepared: Path) -> None:

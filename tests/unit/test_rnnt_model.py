@@ -11,16 +11,24 @@ from torch import nn
 from torchaudio.functional import rnnt_loss
 
 from octathlon import config
+from octathlon.benchmarks.rnnt import loss as loss_module
 from octathlon.benchmarks.rnnt import model as module
 from octathlon.benchmarks.rnnt.benchmark import MODEL_KEYS
 from octathlon.benchmarks.rnnt.decoding import greedy_decode, word_errors
+from octathlon.benchmarks.rnnt.loss import Lengths, transducer_loss
 from octathlon.benchmarks.rnnt.model import TENSOR_NAMES, Transducer, encoded_length
 from octathlon.benchmarks.rnnt.schedule import warmup_hold_decay
+from octathlon.harness.synchronisations import count_synchronisations
 
 
 def transducer(scale: str, pieces: int, **over: float) -> Transducer:
     settings = config.resolve("benchmarks", "rnnt", scale, over)
     return Transducer(features=240, pieces=pieces, **settings.model_dump(include=MODEL_KEYS))
+
+
+def all_logits(model: Transducer, features: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Of shape (utterances, T, tokens + 1, pieces + 1), at once."""
+    return model.joint_net(model.encode(features)[:, :, None] + model.read(tokens)[:, None])
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +73,10 @@ class TestModel:
     def test_shapes(self) -> None:
         """Six input frames of 10 ms become one; one more row than there are tokens; blank is the last output."""
         small = transducer("mini", 22)
-        logits = small(torch.zeros(410, 2, 240), torch.zeros(2, 50, dtype=torch.int32))
+        logits = all_logits(small, torch.zeros(410, 2, 240), torch.zeros(2, 50, dtype=torch.int32))
         assert logits.shape == (2, 205, 51, 23) and small.blank == 22
-        assert small(torch.zeros(7, 1, 240), torch.zeros(1, 1, dtype=torch.int32)).shape == (1, 4, 2, 23)
+        logits = all_logits(small, torch.zeros(7, 1, 240), torch.zeros(1, 1, dtype=torch.int32))
+        assert logits.shape == (1, 4, 2, 23)
         assert encoded_length(torch.tensor([1, 2, 3, 410])).tolist() == [1, 1, 2, 205]
 
     def test_two_frames_become_one(self) -> None:
@@ -80,14 +89,15 @@ class TestModel:
         features, tokens = torch.randn(30, 1, 240), torch.randint(1, 22, (1, 5))
         longer = torch.cat([features, torch.randn(10, 1, 240)])
         more = torch.cat([tokens, torch.zeros(1, 3, dtype=torch.int64)], dim=1)
-        torch.testing.assert_close(small(longer, more)[:, :15, :6], small(features, tokens))
+        shorter = all_logits(small, features, tokens)
+        torch.testing.assert_close(all_logits(small, longer, more)[:, :15, :6], shorter)
 
     @torch.inference_mode()
     def test_step_by_step_is_all_at_once(self) -> None:
         """The decoder's way through the model and training's give the same logits."""
         small = transducer("mini", 22).eval()
         features, tokens = torch.randn(20, 2, 240), torch.randint(1, 22, (2, 4))
-        whole = small(features, tokens)
+        whole = all_logits(small, features, tokens)
         encoded = small.encode(features)
         read, state = small.predict(None, None, 2)
         for step in range(5):
@@ -109,28 +119,86 @@ class TestModel:
 
 
 class TestLoss:
-    """Expected: a brute-force lattice in float64."""
+    def lengths(self, frames: list[int], tokens: list[int]) -> Lengths:
+        return Lengths(torch.tensor(frames), torch.tensor(tokens, dtype=torch.int32), frames, tokens)
 
     def test_costs_and_gradient(self) -> None:
+        """Expected: a brute-force lattice in float64. A hidden unit for each node, so that weights are logits."""
         values = np.random.default_rng(7).standard_normal((2, 6, 4, 5)).astype(np.float32)
-        logits = torch.tensor(values, requires_grad=True)
+        joint = nn.Sequential(nn.ReLU(), nn.Dropout(0), nn.Linear(48, 5))
+        with torch.no_grad():
+            joint[2].weight.copy_(torch.tensor(values).view(48, 5).T)
+            joint[2].bias.zero_()
+        units = torch.eye(48).view(2, 6, 4, 48)
+        listened, read = units.sum(2), units.sum(1) - 1
         targets = torch.tensor([[0, 3, 2], [1, 1, 0]], dtype=torch.int32)
-        lengths = torch.tensor([6, 4], dtype=torch.int32), torch.tensor([3, 2], dtype=torch.int32)
-        costs = rnnt_loss(logits, targets, *lengths, blank=4, clamp=-1, reduction="none")
-        assert costs.tolist() == pytest.approx([12.108690, 7.952853], abs=1e-5)
-        loss = rnnt_loss(logits, targets, *lengths, blank=4, clamp=-1)
+        for row, cost in enumerate((12.108690, 7.952853)):
+            rows, lengths = slice(row, row + 1), self.lengths([[6, 4][row]], [[3, 2][row]])
+            alone = transducer_loss(listened[rows], read[rows], joint, targets[rows], lengths)
+            assert alone.item() == pytest.approx(cost, abs=1e-5)
+        loss = transducer_loss(listened, read, joint, targets, self.lengths([6, 4], [3, 2]))
         assert loss.item() == pytest.approx(10.030771, abs=1e-5)
         loss.backward()
-        assert logits.grad.norm().item() == pytest.approx(1.195863, abs=1e-5)
+        gradient = joint[2].weight.grad.T.reshape(2, 6, 4, 5)
+        assert gradient.norm().item() == pytest.approx(1.195863, abs=1e-5)
         expected = [-0.0708864, 0.162246, 0.0914902, 0.0493914, -0.232241]
-        assert logits.grad[0, 0, 0].tolist() == pytest.approx(expected, abs=1e-6)
+        assert gradient[0, 0, 0].tolist() == pytest.approx(expected, abs=1e-6)
+
+    def test_is_torchaudios_with_the_joint_network_in_full(self) -> None:
+        """Values and all gradients, of utterances of many lengths, one of them without a piece, another of one frame;
+        in one group and in many."""
+        torch.manual_seed(3)
+        frames, tokens, width, pieces = [40, 1, 33, 7, 40, 18], [3, 4, 11, 1, 0, 11], 24, 22
+        listened = torch.randn(6, 41, width, requires_grad=True)
+        read = torch.randn(6, 12, width, requires_grad=True)
+        joint = nn.Sequential(nn.ReLU(), nn.Dropout(0.3), nn.Linear(width, pieces + 1)).eval()
+        targets = torch.randint(pieces, (6, 11), dtype=torch.int32)
+        variables = [listened, read, *joint.parameters()]
+        lengths = self.lengths(frames, tokens)
+        logits = joint(listened[:, :40, None] + read[:, None])
+        expected = rnnt_loss(logits, targets, lengths.frames.int(), lengths.tokens, blank=pieces, clamp=-1)
+        gradients = torch.autograd.grad(3 * expected, variables)
+        for nodes in (1, 200, 10_000):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(loss_module, "GROUP", nodes * (pieces + 1))
+                ours = transducer_loss(listened, read, joint, targets, lengths)
+            assert ours.item() == pytest.approx(expected.item(), rel=1e-6)
+            for own, other in zip(torch.autograd.grad(3 * ours, variables), gradients, strict=True):
+                torch.testing.assert_close(own, other, rtol=1e-4, atol=3e-5)
+
+    def test_dropout_is_that_of_the_joint_network(self) -> None:
+        """One utterance, for which both ways draw the same numbers in the same order."""
+        listened, read = (torch.randn(1, size, 8, requires_grad=True) for size in (9, 4))
+        joint = nn.Sequential(nn.ReLU(), nn.Dropout(0.4), nn.Linear(8, 7))
+        targets = torch.tensor([[1, 5, 2]], dtype=torch.int32)
+        lengths = self.lengths([9], [3])
+        found = []
+        for plain in (True, False):
+            torch.manual_seed(5)
+            if plain:
+                logits = joint(listened[:, :, None] + read[:, None])
+                cost = rnnt_loss(logits, targets, lengths.frames.int(), lengths.tokens, clamp=-1)
+            else:
+                cost = transducer_loss(listened, read, joint, targets, lengths)
+            found.append([cost, *torch.autograd.grad(cost, [listened, read, *joint.parameters()])])
+        torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)
 
     def test_uniform_logits_count_the_paths(self) -> None:
-        lengths = torch.tensor([6], dtype=torch.int32), torch.tensor([3], dtype=torch.int32)
-        loss = rnnt_loss(
-            torch.zeros(1, 6, 4, 5), torch.ones(1, 3, dtype=torch.int32), *lengths, blank=4, clamp=-1
-        )
-        assert loss.item() == pytest.approx(9 * math.log(5) - math.log(math.comb(8, 3)), abs=1e-5)
+        """Also where a path has thousands of steps, and in bf16."""
+        joint = nn.Sequential(nn.ReLU(), nn.Dropout(0), nn.Linear(2, 5))
+        nn.init.zeros_(joint[2].weight)
+        nn.init.zeros_(joint[2].bias)
+        for frames, tokens, enabled in ((6, 3, False), (3000, 2, False), (6, 3, True)):
+            inputs = torch.randn(1, frames, 2, requires_grad=True), torch.randn(1, tokens + 1, 2)
+            with torch.autocast("cpu", torch.bfloat16, enabled):
+                loss = transducer_loss(
+                    *inputs, joint, torch.ones(1, tokens, dtype=torch.int32), self.lengths([frames], [tokens])
+                )
+            paths = math.comb(frames + tokens - 1, tokens)
+            expected = (frames + tokens) * math.log(5) - math.log(paths)
+            assert loss.item() == pytest.approx(expected, rel=1e-6)
+            loss.backward()
+            assert inputs[0].grad.isfinite().all()
 
 
 class TestLearningRate:
@@ -193,6 +261,13 @@ def encoded(utterances: int, frames: int) -> torch.Tensor:
 
 
 class TestDecoding:
+    def test_the_device_is_asked_less_than_once_a_frame(self) -> None:
+        torch.manual_seed(4)
+        model = transducer("mini", 22).eval()
+        encoded, lengths = model.encode(torch.randn(80, 6, 240)), torch.tensor([40, 1, 7, 30, 13, 22])
+        seen = count_synchronisations(encoded.device, lambda: greedy_decode(model, encoded, lengths, 40))
+        assert seen.pop("tolist") == 1 and seen.total() <= 40
+
     def test_pieces_are_written_until_blank(self) -> None:
         """In frame 1 pieces 3 and 4, in frame 2 piece 0, which is no blank; an utterance ends with its frames."""
         model = Scripted({(1, 0): 3, (1, 1): 4, (2, 2): 0})

@@ -23,7 +23,13 @@ class Shards:
         Raises:
             OSError: if the file is missing or too short.
         """
-        if shard not in self._files:
-            self._files[shard] = self.paths[shard].open("rb", buffering=0)
-        if os.preadv(self._files[shard].fileno(), [buffer], offset) < buffer.nbytes:
+        if os.preadv(self._file(shard).fileno(), [buffer], offset) < buffer.nbytes:
             raise OSError("the file is too short")
+
+    def _file(self, shard: int) -> BinaryIO:
+        """Of threads that open a file at the same time, all use that of the first: none is closed while one reads."""
+        if shard not in self._files:
+            opened = self.paths[shard].open("rb", buffering=0)
+            if self._files.setdefault(shard, opened) is not opened:
+                opened.close()
+        return self._files[shard]

@@ -13,12 +13,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from octathlon.benchmarks.dlrm.model import DLRM
 from octathlon.benchmarks.dlrm.settings import Settings
 from octathlon.contracts import Benchmark, Progress, Run, SampleCounts, Schedule
-from octathlon.datasets.click_logs.loader import Batches, Key, features
+from octathlon.datasets.click_logs.loader import Key, Rows, Stream, features
 from octathlon.datasets.click_logs.rows import COLUMNS, INTEGERS
 from octathlon.errors import OctathlonError
 from octathlon.nn import auc
 from octathlon.nn.embeddings import ShardedEmbeddings, TableSGD, look_up_bytes, table_bytes
-from octathlon.nn.loading import load
 from octathlon.nn.sampling import epoch_order, rank_share
 from octathlon.nn.schedules import StepSchedule, warmup_hold_polynomial
 
@@ -157,12 +156,8 @@ class Recommendation(Benchmark[Settings]):
         return [(first + start, min(size, longest - start)) for start in range(0, longest, size)]
 
     def _load(self, split: str, keys: Iterable[Key]) -> Iterable[Tensor]:
-        return load(
-            Batches(self.run.data, self.run.manifest, split),
-            keys,
-            workers=self.settings.loader_workers,
-            pin_memory=self.run.device.type == "cuda",
-        )
+        rows = Rows(self.run.data, self.run.manifest, split)
+        return Stream(rows, keys, self.run.device, thread=self.settings.loader_workers > 0)
 
 
 BENCHMARK = Recommendation

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from octathlon.settings import BenchmarkSettings
@@ -12,6 +14,7 @@ DATASET = "click_logs"
 class Settings(BenchmarkSettings):
     """DLRM on the click logs."""
 
+    loader_workers: Literal[0, 1] = Field(description="1: a thread of the run reads ahead; 0: none does")
     bottom_mlp: tuple[PositiveInt, ...] = Field(
         min_length=1,
         description="outputs of the layers for the integers; the last is the embeddings' dimension",

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchaudio.functional import rnnt_loss
 
 from octathlon.benchmarks.rnnt.decoding import greedy_decode, word_errors
+from octathlon.benchmarks.rnnt.loss import Lengths
 from octathlon.benchmarks.rnnt.model import TENSOR_NAMES, Transducer, encoded_length
 from octathlon.benchmarks.rnnt.schedule import warmup_hold_decay
 from octathlon.benchmarks.rnnt.settings import Settings
@@ -75,6 +75,9 @@ class SpeechRecognition(Benchmark[Settings]):
     def build_optimizer(self, model: nn.Module) -> tuple[torch.optim.Optimizer, Schedule]:
         settings = self.settings
         self._averaged = deepcopy(model).eval()
+        for layer in self._averaged.children():
+            if isinstance(layer, nn.LSTM):
+                layer.flatten_parameters()  # a copy's weights lie apart, and would be moved at every call
         optimizer = Lamb(
             [{"params": list(model.parameters())}],
             betas=(settings.beta_1, settings.beta_2),
@@ -136,19 +139,16 @@ class SpeechRecognition(Benchmark[Settings]):
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         batch = batch.to(self.run.device)
         inputs, lengths = self._features(batch, augment=True)
-        logits = model(inputs, batch.tokens).float()
-        return rnnt_loss(
-            logits,
-            batch.tokens,
-            encoded_length(lengths).int(),
-            batch.token_counts,
-            blank=self.run.manifest["pieces"],
-            clamp=-1,
-        )
+        host_frames = [
+            encoded_length(features.stacked(features.frames(samples)))
+            for samples in batch.signal.host_lengths
+        ]
+        sizes = Lengths(encoded_length(lengths), batch.token_counts, host_frames, batch.host_token_counts)
+        return model(inputs, batch.tokens, sizes)
 
     def compiled_parts(self, model: nn.Module) -> Iterable[nn.Module]:
-        """Not the recurrent layers, which a GPU's library runs as a whole."""
-        return (model.joint_net,)
+        """None: a GPU's library runs recurrent layers as a whole, and the loss is made of few large operations."""
+        return ()
 
     def update(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Clip, step, and let the averaged weights follow."""
@@ -182,6 +182,7 @@ class SpeechRecognition(Benchmark[Settings]):
             torch.ones(self._local_batch, longest["tokens"], dtype=torch.int32),
             torch.full((self._local_batch,), longest["tokens"], dtype=torch.int32),
             torch.zeros(self._local_batch, features.DRAWS),
+            (longest["tokens"],) * self._local_batch,
         )
 
     def _features(self, batch: Batch, *, augment: bool) -> tuple[Tensor, Tensor]:

@@ -7,20 +7,25 @@ for "nothing more in this frame". Names and sizes: mlcommons/training, rnn_speec
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 from torch import Tensor, nn
+
+from octathlon.benchmarks.rnnt.loss import Lengths, transducer_loss
 
 STACK = 2
 """Encoder frames that become one between the two stacks of layers."""
 TENSOR_NAMES = ("pre_rnn", "post_rnn", "pred_embed", "dec_rnn", "joint_pred", "joint_enc", "joint_net")
 """The model's parts, as the round logs them."""
 
+Count = TypeVar("Count", int, Tensor)
 State = tuple[Tensor, Tensor]
 """Hidden and cell state of the prediction network, each of shape (layers, utterances, width)."""
 
 
 class Transducer(nn.Module):
-    """Features and word pieces -> logits for each pair of a frame and a number of pieces written.
+    """Features and word pieces -> loss; step by step: features -> word pieces.
 
     Args:
         features: of an encoder input frame.
@@ -59,24 +64,28 @@ class Transducer(nn.Module):
             nn.ReLU(), nn.Dropout(joint_dropout), nn.Linear(joint_width, pieces + 1)
         )
 
-    def forward(self, features: Tensor, tokens: Tensor) -> Tensor:
-        """Logits of shape (utterances, T, tokens + 1, pieces + 1), T = encoded_length(frames).
+    def forward(self, features: Tensor, tokens: Tensor, lengths: Lengths) -> Tensor:
+        """The mean loss of the utterances.
 
         Args:
             features: of shape (frames, utterances, features)
             tokens: of shape (utterances, tokens)
         """
-        listened = self.encode(features)
-        heads = self.pred_embed(tokens).transpose(0, 1)
-        start = heads.new_zeros(1, *heads.shape[1:])  # before the first piece: no embedding, zeros
-        read, _ = self.dec_rnn(torch.cat([start, heads]))
-        return self.joint_net(listened[:, :, None] + self.joint_pred(read).transpose(0, 1)[:, None])
+        return transducer_loss(self.encode(features), self.read(tokens), self.joint_net, tokens, lengths)
 
     def encode(self, features: Tensor) -> Tensor:
-        """The encoder's part of the joint network's input, of shape (utterances, T, joint width)."""
+        """The encoder's part of the joint network's input, of shape (utterances, T, joint width), with T =
+        encoded_length(frames)."""
         early, _ = self.pre_rnn(features)
         late, _ = self.post_rnn(_stacked(early))
         return self.joint_enc(late).transpose(0, 1)
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """The prediction network's part, of shape (utterances, tokens + 1, joint width)."""
+        heads = self.pred_embed(tokens).transpose(0, 1)
+        start = heads.new_zeros(1, *heads.shape[1:])  # before the first piece: no embedding, zeros
+        read, _ = self.dec_rnn(torch.cat([start, heads]))
+        return self.joint_pred(read).transpose(0, 1)
 
     def predict(self, tokens: Tensor | None, state: State | None, utterances: int) -> tuple[Tensor, State]:
         """One step of the prediction network: its part of the joint input, (utterances, joint width), and its state.
@@ -92,7 +101,7 @@ class Transducer(nn.Module):
         return self.joint_pred(read[0]), state
 
 
-def encoded_length(frames: Tensor) -> Tensor:
+def encoded_length(frames: Count) -> Count:
     """Frames that come out of the encoder."""
     return (frames + STACK - 1) // STACK
 

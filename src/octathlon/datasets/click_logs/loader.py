@@ -1,19 +1,22 @@
-"""Prepared click logs -> batches of rows, for any number of workers and ranks.
+"""Prepared click logs -> batches of rows, for any number of ranks.
 
 A batch is a run of neighbouring rows, which the preparation has shuffled: one read, 160 bytes a row. Rows
-travel as they are and become features on the training device, where they have fewer bytes to get to.
+travel as they are and become features on the training device, where they have fewer bytes to get to. So there is
+nothing to compute, and a thread reads them: a process would have to hand over more than it saves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from octathlon.datasets.click_logs.rows import COLUMNS, FIRST_CATEGORY, ROW_BYTES
 from octathlon.datasets.shards import Shards
@@ -21,6 +24,10 @@ from octathlon.errors import OctathlonError
 
 Key = tuple[int, int]
 """A batch: the number of its first row, and how many it has."""
+ITEM_BYTES = 16 << 20
+"""Batches that are read into one piece of memory: together so many bytes or, if a single one has more, one."""
+AHEAD = 2
+"""Such pieces that are read before they are asked for."""
 
 
 class Features(NamedTuple):
@@ -40,35 +47,98 @@ def features(rows: Tensor) -> Features:
     return Features(integers, rows[:, FIRST_CATEGORY:], rows[:, 0].float())
 
 
-class Batches(Dataset[Tensor]):
-    """The rows of one split by (first, count): int32 of shape (count, 40). Nothing is kept in memory."""
+class Rows:
+    """The rows of one split, by number. Nothing is kept in memory."""
 
     def __init__(self, folder: Path, manifest: Mapping[str, Any], split: str) -> None:
         names = manifest["splits"][split]
         self._shards = Shards([folder / name for name in names])
-        self._ends = np.cumsum([manifest["shards"][name]["bytes"] // ROW_BYTES for name in names])
+        self._bounds = [0, *accumulate(manifest["shards"][name]["bytes"] // ROW_BYTES for name in names)]
 
-    def __getitem__(self, key: Key) -> Tensor:
-        """
+    def fill(self, first: int, buffer: Tensor) -> None:
+        """Fill `buffer`, int32 of shape (count, 40), with the rows from `first` on.
+
         Raises:
             OctathlonError: if a file is missing or cut short.
         """
-        first, count = key
-        rows = torch.empty((count, COLUMNS), dtype=torch.int32)
-        done = 0
-        while done < count:  # from one file to the next
-            shard = int(np.searchsorted(self._ends, first + done, side="right"))
-            part = rows[done : done + int(self._ends[shard]) - first - done]
-            self._read(shard, first + done - int(self._ends[shard]), part)
-            done += len(part)
-        return rows
+        shard = bisect_right(self._bounds, first) - 1
+        here = self._bounds[shard + 1] - first
+        self._read(shard, first - self._bounds[shard], buffer[:here])
+        if here < len(buffer):
+            self.fill(first + here, buffer[here:])
 
-    def _read(self, shard: int, row: int, part: Tensor) -> None:
-        """Fill `part` with what begins at `row` of a file, counted from its end."""
-        rows = int(self._ends[shard] - (self._ends[shard - 1] if shard else 0))
+    def _read(self, shard: int, row: int, buffer: Tensor) -> None:
         try:
-            self._shards.fill(shard, (rows + row) * ROW_BYTES, part.numpy())
+            self._shards.fill(shard, row * ROW_BYTES, buffer.numpy())
         except OSError as error:
             raise OctathlonError(
                 f"{self._shards.paths[shard]}: cannot read it ({error}); prepare click_logs again"
             ) from error
+
+
+class Stream(Iterable[Tensor]):
+    """Batches of rows, int32 of shape (count, 40), in the order of their keys.
+
+    Each batch stays as it is while somebody has it: memory is taken anew for each piece. PyTorch keeps what was given
+    back and, where a GPU copies from it, waits until that is done.
+
+    Args:
+        keys: a collection makes a stream that can be iterated again.
+        device: where the batches go: for a GPU they lie in memory that it copies from by itself.
+        thread: whether one reads ahead, until the iterator ends; else each batch is read when it is asked for.
+
+    Raises:
+        OctathlonError: if a file is missing or cut short.
+    """
+
+    def __init__(self, rows: Rows, keys: Iterable[Key], device: torch.device, *, thread: bool) -> None:
+        self._rows = rows
+        self._keys = keys
+        self._device = device
+        self._thread = thread
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self._thread:
+            for key in self._keys:
+                yield from self._read([key])
+            return
+        items = _grouped(self._keys, ITEM_BYTES // ROW_BYTES)
+        with ThreadPoolExecutor(1, initializer=self._begin) as reader:
+            ahead = deque(reader.submit(self._next, items) for _ in range(AHEAD))
+            while batches := ahead.popleft().result():
+                ahead.append(reader.submit(self._next, items))
+                yield from batches
+
+    def _begin(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.set_device(
+                self._device
+            )  # a thread begins with the first one, whose memory it would use
+
+    def _next(self, items: Iterator[list[Key]]) -> tuple[Tensor, ...]:
+        """The next batches; none at the end."""
+        return self._read(next(items, []))
+
+    def _read(self, keys: list[Key]) -> tuple[Tensor, ...]:
+        counts = [count for _, count in keys]
+        buffer = torch.empty(
+            (sum(counts), COLUMNS), dtype=torch.int32, pin_memory=self._device.type == "cuda"
+        )
+        batches = buffer.split(counts)
+        for (first, _), batch in zip(keys, batches, strict=True):
+            self._rows.fill(first, batch)
+        return batches
+
+
+def _grouped(keys: Iterable[Key], most: int) -> Iterator[list[Key]]:
+    """Runs of keys with at most `most` rows, or of one key."""
+    group: list[Key] = []
+    total = 0
+    for key in keys:
+        if group and total + key[1] > most:
+            yield group
+            group, total = [], 0
+        group.append(key)
+        total += key[1]
+    if group:
+        yield group

@@ -11,7 +11,8 @@ multiple of the hop, with half a window of room before and behind for its own mi
 from __future__ import annotations
 
 from functools import cache
-from typing import NamedTuple
+from itertools import accumulate
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -33,6 +34,9 @@ DRAWS = 2 * (FREQUENCY_MASKS + TIME_MASKS)
 """Random numbers that SpecAugment needs for an utterance."""
 
 
+Count = TypeVar("Count", int, Tensor)
+
+
 class Signal(NamedTuple):
     """Utterances one after the other; see `pack`."""
 
@@ -40,24 +44,32 @@ class Signal(NamedTuple):
     """float32 of shape (all slots,)"""
     lengths: Tensor
     """int64 of shape (utterances,), in samples."""
+    host_lengths: tuple[int, ...]
+    """The same, for the host, which must know shapes without waiting for the device."""
 
     def to(self, device: torch.device) -> Signal:
-        return Signal(*(part.to(device, non_blocking=True) for part in self))
+        samples, lengths = (part.to(device, non_blocking=True) for part in self[:2])
+        return Signal(samples, lengths, self.host_lengths)
 
 
-def frames(lengths: Tensor) -> Tensor:
+def frames(samples: Count) -> Count:
     """How many frames so many samples give."""
-    return 1 + lengths // HOP
+    return 1 + samples // HOP
+
+
+def stacked(frames: Count) -> Count:
+    """How many are left when STACK of them become one."""
+    return (frames + STACK - 1) // STACK
 
 
 def pack(utterances: list[np.ndarray]) -> Signal:
     """Put utterances (float32, more than HOP samples each) into slots of HOP * (frames + 1)."""
-    lengths = torch.tensor([len(each) for each in utterances])
-    slots = HOP * (frames(lengths) + 1)
-    samples = torch.zeros(int(slots.sum()) + HOP)
-    for start, each in zip((slots.cumsum(0) - slots).tolist(), utterances, strict=True):
+    lengths = tuple(len(each) for each in utterances)
+    starts = [0, *accumulate(HOP * (frames(length) + 1) for length in lengths)]
+    samples = torch.zeros(starts[-1] + HOP)
+    for start, each in zip(starts, utterances, strict=False):
         samples[start + HOP : start + HOP + len(each)] = torch.from_numpy(each)
-    return Signal(samples, lengths)
+    return Signal(samples, torch.tensor(lengths), lengths)
 
 
 def log_mel(signal: Signal, dither: float = DITHER) -> tuple[Tensor, Tensor]:
@@ -66,7 +78,7 @@ def log_mel(signal: Signal, dither: float = DITHER) -> tuple[Tensor, Tensor]:
     slots = counts + 1  # in hops
     first = slots.cumsum(0) - slots
     mel = _spectra(_mirrored(signal, HOP * first, dither)) @ _mel_bank(signal.samples.device)
-    time = torch.arange(int(counts.max()), device=mel.device)
+    time = torch.arange(frames(max(signal.host_lengths)), device=mel.device)
     inside = time < counts[:, None]
     rows = torch.where(inside, first[:, None] + time, 0)
     features = mel.clamp_(min=FLOOR).log_()[rows]
@@ -150,5 +162,5 @@ def stack_frames(features: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """Each STACK frames in a row as one: (utterances, frames, MELS) -> (frames / STACK, utterances, STACK * MELS)."""
     missing = -features.shape[1] % STACK
     features = torch.nn.functional.pad(features, (0, 0, 0, missing))
-    stacked = features.view(len(features), -1, STACK * MELS)
-    return stacked.transpose(0, 1), (counts + STACK - 1) // STACK
+    groups = features.view(len(features), -1, STACK * MELS)
+    return groups.transpose(0, 1), stacked(counts)

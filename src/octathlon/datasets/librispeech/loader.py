@@ -36,9 +36,12 @@ class Batch(NamedTuple):
     """int32 of shape (utterances,)"""
     draws: Tensor
     """Random numbers for SpecAugment, float32 of shape (utterances, DRAWS)."""
+    host_token_counts: tuple[int, ...]
+    """`token_counts`, for the host; see `Signal`."""
 
     def to(self, device: torch.device) -> Batch:
-        return Batch(self.signal.to(device), *(part.to(device, non_blocking=True) for part in self[1:]))
+        parts = (part.to(device, non_blocking=True) for part in self[1:4])
+        return Batch(self.signal.to(device), *parts, self.host_token_counts)
 
 
 class Utterances:
@@ -106,6 +109,7 @@ class Batches(Dataset[Batch]):
             torch.from_numpy(padded),
             torch.from_numpy(counts),
             torch.from_numpy(np.stack(draws)),
+            tuple(counts.tolist()),
         )
 
     def _wave(self, epoch: int, number: int) -> tuple[np.ndarray, np.ndarray]:
