@@ -21,7 +21,7 @@ from octathlon.contracts import Batch, Benchmark, Progress, Run
 from octathlon.harness.seeds import seed_alike, seed_rank
 from octathlon.harness.stopwatch import Stopwatch
 from octathlon.harness.synchronisations import count_synchronisations
-from octathlon.harness.trainer import StepTrainer, evaluate
+from octathlon.harness.trainer import StepTrainer, evaluate, uncompiled
 from octathlon.nn import world
 from octathlon.settings import BenchmarkSettings
 
@@ -161,7 +161,7 @@ class _Updates:
         self.stopwatch = Stopwatch(benchmark.run.device)
         self._batches = batches
         self._done = 0
-        self._phases(benchmark, model)
+        self._phases(benchmark)
         self.trainer = StepTrainer(benchmark, model, optimizer, schedule, events=None)
 
     def next(self) -> None:
@@ -176,12 +176,18 @@ class _Updates:
         self.next()
         return self.stopwatch.end()
 
-    def _phases(self, benchmark: Benchmark, model: torch.nn.Module) -> None:
+    def _phases(self, benchmark: Benchmark) -> None:
         begin, loss, update = self.stopwatch.begin, benchmark.loss, benchmark.update
 
-        def timed_loss(*arguments: Any) -> torch.Tensor:
+        def timed_loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+            def forward(*arguments: Any) -> Any:
+                begin("forward")
+                result = model(*arguments)
+                begin("loss")
+                return result
+
             begin("input")
-            value = loss(*arguments)
+            value = loss(forward, batch)
             begin("backward")
             return value
 
@@ -191,15 +197,13 @@ class _Updates:
             begin("rest")
 
         benchmark.loss, benchmark.update = timed_loss, timed_update
-        model.register_forward_pre_hook(lambda *_: begin("forward"))
-        model.register_forward_hook(lambda *_: begin("loss"))
 
 
 def _train(benchmark: Benchmark, updates: _Updates, seconds: float) -> Facts:
     for _ in range(WARM_UP):
         updates.timed()
     counter = FlopCounterMode(display=False)
-    with counter:
+    with uncompiled(), counter:
         updates.next()
     synchronisations = count_synchronisations(benchmark.run.device, updates.next)
     phases = _repeated(updates.timed, seconds)

@@ -128,10 +128,18 @@ def autocast(benchmark: Benchmark) -> torch.autocast:
     return torch.autocast(benchmark.run.device.type, torch.bfloat16, enabled)
 
 
+def uncompiled() -> AbstractContextManager[Any]:
+    """In the block compiled parts run as they are written."""
+    return torch.compiler.set_stance("force_eager")
+
+
 def evaluate(benchmark: Benchmark, model: nn.Module) -> dict[str, float]:
-    """The model's quality, in the run's precision; the model stays in evaluation mode."""
+    """The model's quality, in the run's precision; the model stays in evaluation mode.
+
+    Not compiled: that would be for shapes and a mode of its own, on the clock.
+    """
     model.eval()
-    with torch.inference_mode(), autocast(benchmark):
+    with uncompiled(), torch.inference_mode(), autocast(benchmark):
         return dict(benchmark.evaluate(model))
 
 
