@@ -22,7 +22,7 @@ from octathlon.harness.kernels import slowest_kernels
 from octathlon.harness.seeds import seed_alike, seed_rank
 from octathlon.harness.stopwatch import Stopwatch
 from octathlon.harness.synchronisations import count_synchronisations
-from octathlon.harness.trainer import StepTrainer, evaluate
+from octathlon.harness.trainer import StepTrainer, evaluate, uncompiled
 from octathlon.nn import world
 from octathlon.settings import BenchmarkSettings
 
@@ -167,7 +167,7 @@ class _Updates:
         self._batches = batches
         self._done = 0
         if not benchmark.captured:  # a graph has no seams
-            self._phases(benchmark, model)
+            self._phases(benchmark)
         self.trainer = StepTrainer(benchmark, model, optimizer, schedule, events=None)
 
     def next(self) -> None:
@@ -191,12 +191,18 @@ class _Updates:
         typical = statistics.median(_totals(first))
         return first + self.timed(world.from_first(min(int(seconds / typical), MOST_UPDATES)))
 
-    def _phases(self, benchmark: Benchmark, model: torch.nn.Module) -> None:
+    def _phases(self, benchmark: Benchmark) -> None:
         begin, loss, update = self.stopwatch.begin, benchmark.loss, benchmark.update
 
-        def timed_loss(*arguments: Any) -> torch.Tensor:
+        def timed_loss(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+            def forward(*arguments: Any) -> Any:
+                begin("forward")
+                result = model(*arguments)
+                begin("loss")
+                return result
+
             begin("input")
-            value = loss(*arguments)
+            value = loss(forward, batch)
             begin("backward")
             return value
 
@@ -206,15 +212,13 @@ class _Updates:
             begin("rest")
 
         benchmark.loss, benchmark.update = timed_loss, timed_update
-        model.register_forward_pre_hook(lambda *_: begin("forward"))
-        model.register_forward_hook(lambda *_: begin("loss"))
 
 
 def _train(benchmark: Benchmark, updates: _Updates, seconds: float) -> Facts:
     _warm_up(updates.trainer, benchmark.run.device)
     updates.timed(WARM_UP)
     counter = FlopCounterMode(display=False)
-    with counter:
+    with uncompiled(), counter:
         updates.next()
     synchronisations = count_synchronisations(benchmark.run.device, updates.next)
     phases = updates.timed_for(seconds)

@@ -151,16 +151,19 @@ def autocast(benchmark: Benchmark) -> torch.autocast:
     return torch.autocast(benchmark.run.device.type, torch.bfloat16, enabled)
 
 
+def uncompiled() -> AbstractContextManager[Any]:
+    """In the block compiled parts run as they are written."""
+    return torch.compiler.set_stance("force_eager")
+
+
 def evaluate(benchmark: Benchmark, model: nn.Module) -> dict[str, float]:
     """The model's quality, in the run's precision; the model stays in evaluation mode.
 
-    Nothing is compiled for it: other batches in another mode would be compiled anew, on the clock.
+    Eager, if compiling would be for shapes and a mode of its own, on the clock.
     """
     model.eval()
-    eager = (
-        torch.compiler.set_stance("force_eager") if benchmark.settings.compile != "none" else nullcontext()
-    )
-    with eager, torch.inference_mode(), autocast(benchmark):
+    eager = benchmark.settings.compile != "none" and not benchmark.evaluates_like_training
+    with uncompiled() if eager else nullcontext(), torch.inference_mode(), autocast(benchmark):
         return dict(benchmark.evaluate(model))
 
 

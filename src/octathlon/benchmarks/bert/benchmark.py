@@ -92,7 +92,7 @@ class LanguageModelling(Benchmark[Settings]):
         return optimizer, StepSchedule(optimizer, rate)
 
     def compiled_parts(self, model: nn.Module) -> Iterable[nn.Module]:
-        return model.layers
+        return (layer.dense for layer in model.layers)
 
     def update(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Clip AFTER the gradients were averaged over ranks and micro-batches: one of the two allowed orders."""

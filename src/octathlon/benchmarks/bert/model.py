@@ -91,20 +91,35 @@ class Embeddings(nn.Module):
 
 
 class Layer(nn.Module):
-    """Self-attention and two dense layers, each followed by dropout, the shortcut, and LayerNorm."""
+    """Self-attention and three dense parts."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         self.attention = Attention(sizes)
+        self.dense = Dense(sizes)
+
+    def forward(self, states: Tensor, batch: Batch) -> Tensor:
+        return self.dense(self.attention(states, batch), states)
+
+
+class Dense(nn.Module):
+    """A layer without its attention: one dense part, then two, and after either dropout, the shortcut, and LayerNorm.
+
+    All that can be fused is in here, and nothing that depends on how long each sample is: it can be compiled once.
+    """
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.attention_output = nn.Linear(sizes.hidden, sizes.hidden)
         self.attention_norm = nn.LayerNorm(sizes.hidden, EPSILON)
         self.intermediate = nn.Linear(sizes.hidden, sizes.inner)
         self.output = nn.Linear(sizes.inner, sizes.hidden)
         self.output_norm = nn.LayerNorm(sizes.hidden, EPSILON)
         self.dropout = sizes.hidden_dropout
 
-    def forward(self, states: Tensor, batch: Batch) -> Tensor:
-        attended = self._drop(self.attention(states, batch))
-        states = self.attention_norm(attended + states)
+    def forward(self, attended: Tensor, states: Tensor) -> Tensor:
+        """Both of shape (tokens, hidden)."""
+        states = self.attention_norm(self._drop(self.attention_output(attended)) + states)
         inner = gelu(self.intermediate(states), approximate="tanh")
         return self.output_norm(self._drop(self.output(inner)) + states)
 
@@ -120,7 +135,6 @@ class Attention(Adjacent):
         self.query = nn.Linear(sizes.hidden, sizes.hidden)
         self.key = nn.Linear(sizes.hidden, sizes.hidden)
         self.value = nn.Linear(sizes.hidden, sizes.hidden)
-        self.output = nn.Linear(sizes.hidden, sizes.hidden)
         self.heads = sizes.heads
         self.dropout = sizes.attention_dropout
         self.lay_out()
@@ -133,8 +147,7 @@ class Attention(Adjacent):
     def forward(self, states: Tensor, batch: Batch) -> Tensor:
         weight, bias = (joined(parts, rows) for parts, rows in self.groups())
         projected = linear(states, weight, bias).view(len(states), 3, self.heads, -1)
-        attended = attend(*projected.unbind(1), batch, self.dropout if self.training else 0.0)
-        return self.output(attended.flatten(1))
+        return attend(*projected.unbind(1), batch, self.dropout if self.training else 0.0).flatten(1)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, batch: Batch, rate: float) -> Tensor:
@@ -213,10 +226,10 @@ NAMES = {
 MODULES = {
     r"embeddings\.norm": "bert/embeddings/LayerNorm",
     r"layers\.(\d+)\.attention\.(query|key|value)": r"bert/encoder/layer_\1/attention/self/\2",
-    r"layers\.(\d+)\.attention\.output": r"bert/encoder/layer_\1/attention/output/dense",
-    r"layers\.(\d+)\.attention_norm": r"bert/encoder/layer_\1/attention/output/LayerNorm",
-    r"layers\.(\d+)\.(intermediate|output)": r"bert/encoder/layer_\1/\2/dense",
-    r"layers\.(\d+)\.output_norm": r"bert/encoder/layer_\1/output/LayerNorm",
+    r"layers\.(\d+)\.dense\.attention_output": r"bert/encoder/layer_\1/attention/output/dense",
+    r"layers\.(\d+)\.dense\.attention_norm": r"bert/encoder/layer_\1/attention/output/LayerNorm",
+    r"layers\.(\d+)\.dense\.(intermediate|output)": r"bert/encoder/layer_\1/\2/dense",
+    r"layers\.(\d+)\.dense\.output_norm": r"bert/encoder/layer_\1/output/LayerNorm",
     r"pooler": "bert/pooler/dense",
     r"head\.dense": "cls/predictions/transform/dense",
     r"head\.norm": "cls/predictions/transform/LayerNorm",

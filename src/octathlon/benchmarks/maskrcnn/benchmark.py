@@ -64,6 +64,10 @@ class HeavyDetection(Benchmark[Settings]):
         optimizer = optimizer_of(model, self.settings)
         return optimizer, WarmupAndDrops(optimizer, self.settings)
 
+    def compiled_parts(self, model: nn.Module) -> Iterable[nn.Module]:
+        """The networks: of the losses and proposals between them the shapes depend on the objects."""
+        return model.body, model.pyramid, model.proposals, model.box_head, model.mask_head
+
     def hyperparameters(self) -> Mapping[str, Any]:
         settings = self.settings
         return {

@@ -7,7 +7,7 @@ model that comes of it plays the next generation. The first one trains on the ga
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,9 @@ class SelfPlay(Benchmark[Settings]):
             return settings.lr_rates[bisect_left(settings.lr_boundaries, first + step)]
 
         return optimizer, StepSchedule(optimizer, rate)
+
+    def compiled_parts(self, model: nn.Module) -> Iterable[nn.Module]:
+        return (model,)
 
     def hyperparameters(self) -> Mapping[str, Any]:
         settings = self.settings

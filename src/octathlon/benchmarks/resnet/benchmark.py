@@ -74,6 +74,9 @@ class ImageClassification(Benchmark[Settings]):
         )
         return optimizer, StepSchedule(optimizer, rate)
 
+    def compiled_parts(self, model: nn.Module) -> Iterable[nn.Module]:
+        return (model,)
+
     def hyperparameters(self) -> Mapping[str, Any]:
         settings = self.settings
         prefix = f"{settings.optimizer}_opt"

@@ -64,6 +64,9 @@ class LightDetection(Benchmark[Settings]):
         )
         return optimizer, WarmupAndDrops(optimizer, settings, self._warmup_steps)
 
+    def compiled_parts(self, model: nn.Module) -> Iterable[nn.Module]:
+        return (model,)
+
     def hyperparameters(self) -> Mapping[str, Any]:
         settings = self.settings
         return {
