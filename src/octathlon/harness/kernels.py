@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ def slowest_kernels(device: torch.device, work: Callable[[], None]) -> dict[str,
 
     On a CPU its operations take the kernels' place.
     """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or it tells the terminal that it begins and ends
     gpu = device.type == "cuda"
     with profile(activities=[ProfilerActivity.CUDA if gpu else ProfilerActivity.CPU]) as profiler:
         work()
