@@ -60,6 +60,6 @@ class CapturedUpdate:
             group["lr"] = rate
         # other threads may use the device meanwhile, e.g. the one that pins batches
         with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
-            self._loss = self._update(self._batch)
+            self._loss = self._update(self._batch).detach()
         for group, rate in zip(self._groups, rates, strict=True):
             group["lr"] = rate
