@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
@@ -171,8 +171,17 @@ def _tune(benchmark: Benchmark, model: nn.Module) -> None:
     """Let libraries look for the fastest kernels, off the clock: steps only gain where shapes stay."""
     torch.backends.cudnn.benchmark = benchmark.fixed_shapes
     if (mode := benchmark.settings.compile) != "none":
-        for part in benchmark.compiled_parts(model):
-            part.compile(mode=mode, dynamic=not benchmark.fixed_shapes)
+        compile_parts(benchmark.compiled_parts(model), mode, benchmark.fixed_shapes)
+
+
+def compile_parts(parts: Iterable[nn.Module], mode: str, fixed_shapes: bool) -> None:
+    """Have modules compiled when they are first called: for all shapes, unless these are fixed."""
+    from torch._inductor import config  # slow to import
+
+    # otherwise the backward pass of a convolution of any shape is compiled for the first one alone (torch 2.14)
+    config.force_layout_optimization = not fixed_shapes
+    for part in parts:
+        part.compile(mode=mode, dynamic=not fixed_shapes)
 
 
 def _wrap(benchmark: Benchmark, model: nn.Module) -> nn.Module:
