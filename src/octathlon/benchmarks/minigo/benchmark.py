@@ -141,7 +141,7 @@ class SelfPlay(Benchmark[Settings]):
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         planes, policies, outcomes = (part.to(self.run.device, non_blocking=True) for part in batch)
-        logits, values = model(planes)
+        logits, values = model(planes.to(memory_format=torch.channels_last))
         error = (values.float() - outcomes).square().mean()
         return cross_entropy(logits.float(), policies) + VALUE_WEIGHT * error
 
@@ -188,7 +188,7 @@ class SelfPlay(Benchmark[Settings]):
                 "make them agree"
             )
         model.load_state_dict(state, strict=False)
-        return model.to(self.run.device)
+        return model.to(self.run.device, memory_format=torch.channels_last)
 
     def _keep(self, games: list[Played]) -> None:
         """Leave the games of the newest evaluation beside the log."""

@@ -26,7 +26,7 @@ def new_network(settings: Settings) -> DualNetwork:
 
 def player(model: DualNetwork, device: torch.device, half: bool = False) -> Evaluate:
     """What a search asks: the model as it is now, in bf16 if `half`. A diverged one (NaN) has no opinion."""
-    network = folded(model).to(device)
+    network = folded(model).to(device, memory_format=torch.channels_last)
 
     def evaluate(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, half):
