@@ -93,7 +93,8 @@ class _Exchanged(torch.autograd.Function):
             own = gradient.new_empty(ctx.shape)
             dist.all_to_all_single(own, gradient[1:].contiguous(), [len(own) // world] * world, ctx.counts)
             own = own.to(ctx.kind).div_(world)
-        return gradient[0], own.to(ctx.kind), None
+        # In their final order at once: the look-up's gradient would otherwise copy them once more.
+        return gradient[0], own.to(ctx.kind, memory_format=torch.contiguous_format), None
 
 
 @torch.no_grad()

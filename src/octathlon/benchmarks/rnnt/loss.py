@@ -72,11 +72,17 @@ class _Loss(torch.autograd.Function):
         return *(each * gradient for each in ctx.saved_tensors), None, None, None
 
 
+def _counts(lengths: Lengths) -> list[int]:
+    """Nodes of each utterance's lattice."""
+    return [
+        frames * (tokens + 1) for frames, tokens in zip(lengths.host_frames, lengths.host_tokens, strict=True)
+    ]
+
+
 def _groups(lengths: Lengths, nodes: int) -> Iterator[slice]:
     """Runs of neighbouring utterances with at most `nodes` nodes, or of one."""
     start = total = 0
-    for number, (frames, tokens) in enumerate(zip(lengths.host_frames, lengths.host_tokens, strict=True)):
-        more = frames * (tokens + 1)
+    for number, more in enumerate(_counts(lengths)):
         if total and total + more > nodes:
             yield slice(start, number)
             start, total = number, 0
@@ -124,9 +130,7 @@ class _Nodes(NamedTuple):
 def _nodes(lengths: Lengths) -> _Nodes:
     rows = lengths.tokens.long() + 1
     counts = lengths.frames * rows
-    total = sum(
-        frames * (tokens + 1) for frames, tokens in zip(lengths.host_frames, lengths.host_tokens, strict=True)
-    )
+    total = sum(_counts(lengths))
     device = rows.device
     utterance = torch.arange(len(rows), device=device).repeat_interleave(counts, output_size=total)
     place = torch.arange(total, device=device) - (counts.cumsum(0) - counts)[utterance]
@@ -173,11 +177,9 @@ def _lattice(logs: Tensor, nodes: _Nodes, lengths: Lengths) -> tuple[Tensor, Ten
 
 
 def _spread(below: Tensor, lengths: Lengths, listened: Tensor, read: Tensor) -> None:
-    """Add the gradients of a group's joint inputs, of shape (nodes, width), up over what went into several."""
-    start = 0
+    """What went into several of a group's nodes gets the sum of their gradients, of shape (nodes, width)."""
+    blocks = below.split(_counts(lengths))
     for number, (frames, tokens) in enumerate(zip(lengths.host_frames, lengths.host_tokens, strict=True)):
-        end = start + frames * (tokens + 1)
-        block = below[start:end].view(frames, tokens + 1, -1)
+        block = blocks[number].view(frames, tokens + 1, -1)
         torch.sum(block, 1, out=listened[number, :frames])
         torch.sum(block, 0, out=read[number, : tokens + 1])
-        start = end
