@@ -2,6 +2,7 @@
 
 python docs/generate.py           everything that does not need a run
 python docs/generate.py results   the results of `make`, from results/mini
+python docs/generate.py steps     what benchmarks/steps.py measured, from results/steps.md
 """
 
 from __future__ import annotations
@@ -57,6 +58,11 @@ def results() -> str:
     return (ROOT / "results/mini/scores.md").read_text()
 
 
+def steps() -> str:
+    """The steps beside those of peers."""
+    return (ROOT / "results/steps.md").read_text()
+
+
 def _table(rows: list[tuple[str, ...]]) -> str:
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]]) + "\n"
@@ -73,7 +79,10 @@ GENERATED = {
     "README.md": {"benchmarks": benchmarks, "v1.1": published},
     "docs/full.md": {"archives": archives},
 }
-MEASURED = {"README.md": {"results": results}}
+MEASURED = {
+    "results": {"README.md": {"results": results}},
+    "steps": {"docs/performance.md": {"steps": steps}},
+}
 
 
 def main(files: dict) -> None:
@@ -85,4 +94,4 @@ def main(files: dict) -> None:
 
 
 if __name__ == "__main__":
-    main(MEASURED if sys.argv[1:] == ["results"] else GENERATED)
+    main(MEASURED[sys.argv[1]] if sys.argv[1:] else GENERATED)
