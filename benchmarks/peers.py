@@ -57,7 +57,7 @@ class Speech(SpeechRecognition):
 
 
 class Light(LightDetection):
-    """A network that is sure enough of some boxes to find something."""
+    """A network that is sure enough of some boxes to find something: as it is initialised, it finds next to nothing."""
 
     def build_model(self) -> nn.Module:
         model = super().build_model()
@@ -68,7 +68,7 @@ class Light(LightDetection):
 
 
 class Heavy(HeavyDetection):
-    """A network that is sure enough of some boxes to find something."""
+    """A network that is sure enough of its boxes to find as much as an image may have; as initialised, nothing."""
 
     def build_model(self) -> nn.Module:
         model = super().build_model()
@@ -282,44 +282,6 @@ def plain_dlrm(_reference: Path | None) -> type[Benchmark]:
     return PlainDLRM
 
 
-def torchrec_dlrm(_reference: Path | None) -> type[Benchmark]:
-    """torchrec's DLRM with FBGEMM's fused tables, which update themselves within the backward pass."""
-    from torchrec import KeyedJaggedTensor
-    from torchrec.models.dlrm import DLRM as TorchrecDLRM
-    from torchrec.modules.embedding_configs import EmbeddingBagConfig
-    from torchrec.modules.fused_embedding_modules import FusedEmbeddingBagCollection
-
-    class Network(nn.Module):
-        def __init__(self, sizes: list[int], bottom: list[int], top: list[int]) -> None:
-            super().__init__()
-            self._names = [str(table) for table in range(len(sizes))]
-            tables = [
-                EmbeddingBagConfig(
-                    name=f"t{name}", embedding_dim=bottom[-1], num_embeddings=size, feature_names=[name]
-                )
-                for name, size in zip(self._names, sizes, strict=True)
-            ]
-            rate = {"lr": 0.01}
-            collection = FusedEmbeddingBagCollection(
-                tables, torch.optim.SGD, rate, device=torch.device("cpu")
-            )
-            self.network = TorchrecDLRM(collection, INTEGERS, bottom, [*top, 1])
-
-        def forward(self, integers: Tensor, indices: Tensor) -> Tensor:
-            lengths = torch.ones(indices.numel(), dtype=torch.int32)
-            sparse = KeyedJaggedTensor(self._names, indices.T.flatten().int(), lengths=lengths)
-            return self.network(integers, sparse).squeeze(1)
-
-    class TorchrecRecommendation(Recommendation):
-        def build_model(self) -> nn.Module:
-            settings = self.settings
-            return Network(
-                self.run.manifest["table_sizes"], list(settings.bottom_mlp), list(settings.top_mlp)
-            )
-
-    return TorchrecRecommendation
-
-
 # The reference's models, in a checkout of mlcommons/training ---------------------------------------------------------
 
 
@@ -479,7 +441,7 @@ PEERS: dict[str, dict[str, Peer]] = {
     "maskrcnn": {"torchvision": torchvision_maskrcnn},
     "rnnt": {"reference": reference_rnnt},
     "bert": {"transformers": transformers_bert},
-    "dlrm": {"EmbeddingBag": plain_dlrm, "torchrec": torchrec_dlrm},
+    "dlrm": {"EmbeddingBag": plain_dlrm},
     "minigo": {},
 }
 """Benchmark -> peers by name. The reference's other models are TensorFlow's or need compilers; for minigo's engine see
