@@ -68,7 +68,7 @@ class Light(LightDetection):
 
 
 class Heavy(HeavyDetection):
-    """A network that is sure enough of its boxes to find as much as an image may have; as initialised, nothing."""
+    """A network that is sure enough of some boxes to find something: as it is initialised, no score is high enough."""
 
     def build_model(self) -> nn.Module:
         model = super().build_model()
