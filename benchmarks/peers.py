@@ -401,7 +401,7 @@ def reference_ssd(reference: Path | None) -> type[Benchmark]:
 
 
 def reference_rnnt(reference: Path | None) -> type[Benchmark]:
-    """The reference's network and decoder; features and torchaudio's loss in both, as its own loss needs a GPU library
+    """The reference's network and decoder; features and torchaudio's loss in both, as its own loss needs a library
     that must be built."""
     from torchaudio.functional import rnnt_loss
 
