@@ -1,13 +1,12 @@
-"""Click logs and dlrm: our preparation, loader and training step beside plain ones, in one run.
+"""Click logs: our preparation and loader beside plain ones, in one run; for the training step see `steps.py`.
 
     python benchmarks/click_logs.py [ROWS]
 
 Draws two days of ROWS (default 200,000) rows each whose columns have as many categories as the real ones. The peer of
 the preparation goes through the same algorithm as the MLPerf reference does: line by line into arrays, a dict for each
 column, row by row through the dicts. The loader's peer is a DataLoader over a mapped file, row by row, shuffled; what
-a batch costs the process that trains stands beside a DataLoader whose four worker processes read whole batches. The
-step's peer is the same network, mini and with full-scale layers, with an nn.EmbeddingBag for each table. One process,
-one thread, warm caches; figures are per second of CPU time.
+a batch costs the process that trains stands beside a DataLoader whose four worker processes read whole batches. One
+process, one thread, warm caches; figures are per second of CPU time.
 """
 
 from __future__ import annotations
@@ -26,14 +25,9 @@ os.environ["POLARS_MAX_THREADS"] = "1"
 
 import numpy as np  # noqa: E402 - the threads come first
 import torch  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-from torch.nn.functional import binary_cross_entropy_with_logits  # noqa: E402
+from torch import Tensor  # noqa: E402
 from torch.utils.data import DataLoader, Dataset  # noqa: E402
 
-from octathlon import config  # noqa: E402
-from octathlon.benchmarks.dlrm.benchmark import Recommendation  # noqa: E402
-from octathlon.benchmarks.dlrm.model import DLRM  # noqa: E402
-from octathlon.contracts import Progress, Run  # noqa: E402
 from octathlon.datasets.click_logs.loader import Key, Rows, Stream, features  # noqa: E402
 from octathlon.datasets.click_logs.prepare import prepare, steps  # noqa: E402
 from octathlon.datasets.click_logs.rows import COLUMNS  # noqa: E402
@@ -107,19 +101,6 @@ class MappedRows(Dataset[np.ndarray]):
         return np.array(self._rows[number])
 
 
-class Bags(nn.ModuleList):
-    """A table each, in the place of our one parameter."""
-
-    order = range(26)
-
-    def forward(self, dense: Tensor, indices: Tensor) -> Tensor:
-        vectors = [bag(column[:, None]) for bag, column in zip(self, indices.T, strict=True)]
-        return torch.stack([dense, *vectors])
-
-    def reset_parameters(self) -> None:
-        pass
-
-
 def seconds(work: Callable[[], Any]) -> float:
     started = time.process_time()
     work()
@@ -183,37 +164,6 @@ def compare_costs(out: Path, manifest: dict[str, Any]) -> None:
         )
 
 
-def compare_steps(name: str, data: Path, manifest: dict[str, Any], count: int, **over: Any) -> None:
-    chosen = Recommendation(
-        config.resolve("benchmarks", "dlrm", "mini", over),
-        Run(seed=1, device=torch.device("cpu"), data=data, manifest=manifest),
-    )
-    settings = chosen.settings
-    bags = Bags(
-        nn.EmbeddingBag(size, settings.bottom_mlp[-1], mode="sum", sparse=True)
-        for size in manifest["table_sizes"]
-    )
-    peer = DLRM(13, settings.bottom_mlp, settings.top_mlp, bags, 26, torch.device("cpu"))
-    batches = [batch for batch, _ in zip(chosen.train_batches(1), range(count), strict=False)]
-
-    def train(model: nn.Module) -> None:
-        optimizer, schedule = chosen.build_optimizer(model)
-        for number, batch in enumerate(batches):
-            integers, indices, labels = features(batch)
-            binary_cross_entropy_with_logits(model(integers, indices), labels).backward()
-            schedule.set(Progress(train_samples=1, steps=number))
-            optimizer.step()
-            optimizer.zero_grad()
-
-    times: dict[str, list[float]] = {"own": [], "peer": []}
-    models = {"own": chosen.build_model(), "peer": peer}
-    for _ in range(4):  # in turn, since a machine's speed drifts; the first round warms up
-        for side, model in models.items():
-            times[side].append(seconds(lambda model=model: train(model)))
-    own, other = (sum(times[side][1:]) / 3 for side in ("own", "peer"))
-    report(f"train, {name}", len(batches) * settings.global_batch_size, own, other, "rows/s")
-
-
 def main(rows: int) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
@@ -226,13 +176,6 @@ def main(rows: int) -> None:
         manifest = read_json(folder / "out/manifest.json")
         compare_loaders(folder / "out", manifest)
         compare_costs(folder / "out", manifest)
-        small = manifest | {"table_sizes": [500] * 26}
-        for file in manifest["splits"]["train"]:
-            mapped = np.memmap(folder / "out" / file, "<i4", "r+").reshape(-1, 40)
-            mapped[:, 14:] %= 500
-        compare_steps("mini, batch 128", folder / "out", small, 200)
-        layers = {"bottom_mlp": [512, 256, 128], "top_mlp": [1024, 1024, 512, 256]}
-        compare_steps("full layers, batch 2,048", folder / "out", small, 5, global_batch_size=2048, **layers)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-"""COCO: our preparation, loader and training steps beside zipfile's and torchvision's, in one run.
+"""COCO: our preparation and loader beside zipfile's and torchvision's, in one run; for the steps see `steps.py`.
 
     python benchmarks/coco.py [IMAGES]
 
 Draws IMAGES (default 300) pictures of upstream's usual size with a few polygons each, packed as upstream packs them.
 The preparation reads them in place, decodes each once to find the broken ones, and writes shards; the peer unpacks the
 zips into a folder and has PIL decode each picture. The loader makes training batches for SSD (300 pixels, crop, flip,
-colours); the peer does so from the folder with torchvision's transforms on PIL images and the same crop. The steps are
-forward, loss and backward of the mini scale's networks; the peers are torchvision's SSD and MaskRCNN around the same
-backbones and heads, on the same images. One process, one thread, warm caches; figures are per second of CPU time.
+colours); the peer does so from the folder with torchvision's transforms on PIL images and the same crop. One process,
+one thread, warm caches; figures are per second of CPU time.
 """
 
 from __future__ import annotations
@@ -19,28 +18,17 @@ import tempfile
 import time
 import warnings
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import nn
-from torchvision.models.detection import MaskRCNN as TorchvisionMaskRCNN
-from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
-from torchvision.models.detection.rpn import RPNHead
-from torchvision.models.detection.ssd import SSD as TorchvisionSSD
-from torchvision.ops import MultiScaleRoIAlign
 from torchvision.transforms import v2
 
-from octathlon import registry
-from octathlon.benchmarks.maskrcnn import heads
-from octathlon.benchmarks.maskrcnn.model import MaskRCNN
 from octathlon.benchmarks.ssd import augment
 from octathlon.benchmarks.ssd.data import TrainingBatches
 from octathlon.config import resolve
-from octathlon.contracts import Run
 from octathlon.datasets.coco import prepare
 from octathlon.datasets.coco.loader import Split
 
@@ -146,89 +134,6 @@ def our_batches(split: Split) -> Callable[[tuple[int, list[int]]], torch.Tensor]
     return make
 
 
-def benchmark(name: str) -> object:
-    manifest = {
-        "counts": {"train": {name: 1000}, "eval": 1},
-        "categories": [{"id": number, "name": str(number)} for number in range(1, CLASSES)],
-    }
-    run = Run(seed=1, device=CPU, data=Path("nowhere"), manifest=manifest)
-    return registry.benchmark_class(name)(resolve("benchmarks", name, "mini", {"global_batch_size": 8}), run)
-
-
-def ssd_steps() -> tuple[Callable[[], object], Callable[[], object]]:
-    """A step of ours, and torchvision's SSD around the same network on the same batch."""
-    from octathlon.benchmarks.ssd.model import SSD
-
-    ours, settings = benchmark("ssd"), resolve("benchmarks", "ssd", "mini", {})
-    model, batch = SSD(settings, CLASSES).to(memory_format=torch.channels_last), ours.synthetic_batch()
-
-    class Maps(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body, self.extras = model.backbone, model.extras
-
-        def forward(self, images: torch.Tensor) -> OrderedDict:
-            maps = [self.body(images)]
-            for extra in self.extras:
-                maps.append(extra(maps[-1]))
-            return OrderedDict((str(level), each) for level, each in enumerate(maps))
-
-    generator = DefaultBoxGenerator(
-        [list(ratios) for ratios in settings.aspect_ratios],
-        scales=[scale / settings.image_size for scale in settings.scales],
-        steps=list(settings.steps),
-    )
-    peer = TorchvisionSSD(Maps(), generator, (settings.image_size,) * 2, CLASSES)
-    peer = peer.to(memory_format=torch.channels_last)
-    images = list(batch.images.float() / 255)
-    side = settings.image_size
-    targets = [
-        {"boxes": box * side, "labels": label} for box, label in zip(batch.boxes, batch.labels, strict=True)
-    ]
-    return lambda: ours.loss(model, batch).backward(), lambda: sum(peer(images, targets).values()).backward()
-
-
-def maskrcnn_steps() -> tuple[Callable[[], object], Callable[[], object]]:
-    """A step of ours, and torchvision's MaskRCNN around the same body, pyramid and heads on the same batch."""
-    ours, settings = benchmark("maskrcnn"), resolve("benchmarks", "maskrcnn", "mini", {})
-    model, batch = MaskRCNN(settings, CLASSES).to(memory_format=torch.channels_last), ours.synthetic_batch()
-
-    class Maps(nn.Module):
-        out_channels = settings.pyramid_channels
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.body, self.pyramid = model.body, model.pyramid
-
-        def forward(self, images: torch.Tensor) -> OrderedDict:
-            return OrderedDict(
-                (str(level), each) for level, each in enumerate(self.pyramid(self.body(images)))
-            )
-
-    levels = [str(level) for level in range(4)]
-    peer = TorchvisionMaskRCNN(
-        Maps(), num_classes=None, min_size=settings.min_image_size, max_size=settings.max_image_size,
-        rpn_anchor_generator=AnchorGenerator([(size,) for size in settings.anchor_sizes], ((0.5, 1.0, 2.0),) * 5),
-        rpn_head=RPNHead(settings.pyramid_channels, 3), rpn_pre_nms_top_n_train=settings.proposals_before_nms,
-        rpn_post_nms_top_n_train=settings.image_candidates, box_batch_size_per_image=settings.box_samples,
-        box_roi_pool=MultiScaleRoIAlign(levels, 7, 2, canonical_scale=settings.canonical_size),
-        box_head=model.box_head.layers, box_predictor=model.box_head.predictor,
-        mask_roi_pool=MultiScaleRoIAlign(levels, 14, 2, canonical_scale=settings.canonical_size),
-        mask_head=model.mask_head.layers, mask_predictor=model.mask_head.predictor,
-    ).to(memory_format=torch.channels_last)  # fmt: skip
-    images, targets = [], []
-    for pixels, boxes, labels in zip(
-        batch.images.pixels, batch.objects.boxes, batch.objects.labels, strict=True
-    ):
-        images.append(pixels.float() / 255)
-        left, top, right, bottom = boxes[0].int().tolist()
-        mask = torch.zeros(1, *pixels.shape[1:], dtype=torch.uint8)
-        mask[0, top:bottom, left:right] = 1
-        targets.append({"boxes": boxes, "labels": labels, "masks": mask})
-    assert heads.BOX_POOL == 7 and heads.MASK_POOL == 14
-    return lambda: ours.loss(model, batch).backward(), lambda: sum(peer(images, targets).values()).backward()
-
-
 def seconds(work: Callable[[], object]) -> float:
     """CPU seconds of `work`, the system's included."""
     started = time.process_time()
@@ -273,9 +178,6 @@ def main() -> None:
             lambda: [make(key) for key in keys], lambda: [peer[key] for key in keys], 3
         )
         report("ssd loader", len(keys) * BATCH / ours, "torchvision", len(keys) * BATCH / theirs, "img/s")
-    for name, steps in (("ssd step", ssd_steps()), ("maskrcnn step", maskrcnn_steps())):
-        ours, theirs = alternately(*steps, 15)
-        report(name, 8 / ours, "torchvision", 8 / theirs, "img/s")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 python docs/generate.py           everything that does not need a run
 python docs/generate.py results   the results of `make`, from results/mini
+python docs/generate.py steps     what benchmarks/steps.py measured, from results/steps.md
 """
 
 from __future__ import annotations
@@ -103,6 +104,11 @@ def rehearsals() -> str:
     return _table(rows)
 
 
+def steps() -> str:
+    """The steps beside those of peers."""
+    return (ROOT / "results/steps.md").read_text()
+
+
 def _table(rows: list[tuple[str, ...]]) -> str:
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]]) + "\n"
@@ -120,7 +126,10 @@ GENERATED = {
     "docs/full.md": {"archives": archives},
     "docs/rehearsal.md": {"rehearsals": rehearsals},
 }
-MEASURED = {"README.md": {"results": results}}
+MEASURED = {
+    "results": {"README.md": {"results": results}},
+    "steps": {"docs/performance.md": {"steps": steps}},
+}
 
 
 def main(files: dict) -> None:
@@ -132,4 +141,4 @@ def main(files: dict) -> None:
 
 
 if __name__ == "__main__":
-    main(MEASURED if sys.argv[1:] == ["results"] else GENERATED)
+    main(MEASURED[sys.argv[1]] if sys.argv[1:] else GENERATED)
