@@ -88,6 +88,27 @@ def test_every_log_of_the_round_keeps_its_rules(results_tree):
     assert len(flags) == 5
 
 
+@pytest.mark.parametrize(
+    ("framework", "benchmark", "rate", "rounding"),
+    [
+        ("mxnet", "resnet", 3293, 0.5),
+        ("mxnet", "ssd", 1528, 0.5),
+        ("pytorch", "maskrcnn", 75.1, 0.05),
+        ("mxnet", "unet3d", 34.9, 0.05),
+        ("pytorch", "rnnt", 966, 0.5),
+        ("pytorch", "bert", 288, 0.5),  # samples over time: its logs state none
+        ("merlin_hugectr", "dlrm", 4.60e6, 0.005e6),
+    ],
+)
+def test_throughputs_are_those_known_of_eight_accelerators(scored, framework, benchmark, rate, rounding):
+    (entry,) = [
+        entry
+        for entry in scored("v1.1")[0]
+        if (entry.system, entry.benchmark) == (f"dgxa100_ngc21.09_{framework}", benchmark)
+    ]
+    assert abs(entry.samples_per_second_and_accelerator - rate) <= rounding
+
+
 def test_what_the_round_waived_is_a_flag(scored):
     """v1.1 only warned about weights_initialization: of 680 runs here, as today's official checker finds."""
     waived = [flag for entry in scored("v1.1")[0] for flag in entry.flags if flag.startswith("waived")]
