@@ -2,15 +2,23 @@
 
 python docs/generate.py           everything that does not need a run
 python docs/generate.py results   the results of `make`, from results/mini
+python docs/generate.py rounds PATH...   the published results that come with Octathlon, from results trees and from
+                                  CSVs of `octathlon score` (of entries whose logs are not at hand); the last of
+                                  several rows of one folder counts
 """
 
 from __future__ import annotations
 
+import csv
 import re
 import sys
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from octathlon import registry
+from octathlon.scoring import rule_data
+from octathlon.scoring.entries import score_paths
+from octathlon.scoring.rules import load_round
+from octathlon.scoring.tables import COLUMNS, to_csv
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,6 +65,20 @@ def results() -> str:
     return (ROOT / "results/mini/scores.md").read_text()
 
 
+def rounds(paths: list[Path]) -> None:
+    """Write published_<round>.csv of every round that `paths` hold."""
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for path in paths:
+        text = path.read_text() if path.suffix == ".csv" else to_csv(score_paths([path])[0])
+        for row in csv.DictReader(text.splitlines()):
+            found.setdefault(row["round"], {})[row["folder"]] = row
+    for name, rows in found.items():
+        with (rule_data.ROUNDS / f"published_{load_round(name).name}.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows[folder] for folder in sorted(rows, key=PurePath))
+
+
 def _table(rows: list[tuple[str, ...]]) -> str:
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]]) + "\n"
@@ -85,4 +107,7 @@ def main(files: dict) -> None:
 
 
 if __name__ == "__main__":
-    main(MEASURED if sys.argv[1:] == ["results"] else GENERATED)
+    if sys.argv[1:2] == ["rounds"]:
+        rounds([Path(argument) for argument in sys.argv[2:]])
+    else:
+        main(MEASURED if sys.argv[1:] == ["results"] else GENERATED)
