@@ -44,7 +44,8 @@ def compare(
     loaded = [load(path, round_name) for path in paths]
     results = merged([*([] if alone else published()), *(each for found, _ in loaded for each in found)])
     small = () if alone else parts(results)
-    text = comparison(results, small)
+    tables = comparison(results, small)
+    text = "\n".join(table.markdown() for table in tables)
     if csv_file:
         write_text(csv_file, to_csv(results, small))
     if markdown:
@@ -52,7 +53,7 @@ def compare(
     if html:
         from octathlon.report.history import write_history
 
-        write_history(results, html, small)
+        write_history(results, tables, html, small)
     _print(text)
     for note in (note for _, notes in loaded for note in notes):
         click.echo(clean(f"note {note}"), err=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from octathlon.scoring import rule_data
 from octathlon.scoring.results import Result, best_results
 from octathlon.scoring.rules import Round
-from octathlon.scoring.text import markdown_table
+from octathlon.scoring.text import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +22,17 @@ class Measured:
     evidence: str
 
 
-def claims_table(results: Sequence[Result], rules: Round) -> str:
-    """Each announced claim of a round with its evidence and a verdict; empty if none are known."""
+def claims_table(results: Sequence[Result], rules: Round) -> Table:
+    """Each announced claim of a round with its evidence and a verdict; without rows if none are known."""
     name = f"claims_{rules.name}"
-    if not (rule_data.ROUNDS / f"{name}.yaml").is_file():
-        return ""
+    known = (rule_data.ROUNDS / f"{name}.yaml").is_file()
     rows = []
-    for claim in rule_data.load(name):
+    for claim in rule_data.load(name) if known else ():
         measured = _MEASURES[claim["measure"]](results, rules.name, **claim["arguments"])
         low, high = claim["claimed"]
         verdict = "reproduced" if low <= measured.value <= high else "not reproducible from these logs"
         rows.append([claim["words"], claim["source"], verdict, measured.evidence])
-    return markdown_table(["announced", "by", "verdict", "evidence"], rows)
+    return Table(f"What was announced of {rules.name}", ["announced", "by", "verdict", "evidence"], rows)
 
 
 def fastest_in(results: Sequence[Result], round_name: str, org: str) -> Measured:

@@ -6,13 +6,14 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from octathlon.scoring.claims import claims_table
 from octathlon.scoring.history import Line, Point, lines, moore
-from octathlon.scoring.results import Best, Result, best_results, entries_filed
+from octathlon.scoring.results import Result, best_results, entries_filed
 from octathlon.scoring.rules import Round
-from octathlon.scoring.text import clean, markdown_table
+from octathlon.scoring.text import Table, clean
 
 COLUMNS = (
     *("benchmark", "division", "round", "published", "org", "system", "accelerator", "accelerators"),
@@ -33,78 +34,66 @@ def rounds_of(results: Iterable[Result]) -> list[Round]:
     return sorted(known, key=lambda each: (each.series == "hpc", each.since))
 
 
-def comparison(results: Sequence[Result], parts: Collection[str] = ()) -> str:
-    """The whole comparison as Markdown.
-
-    Args:
-        results: of any rounds.
-        parts: the rounds of which `results` hold only a small part: they give no speed-up.
+def comparison(results: Sequence[Result], parts: Collection[str] = ()) -> list[Table]:
+    """The whole comparison; see `lines` for the arguments.
 
     Raises:
         OctathlonError: if a result's round has no rules here.
     """
     rounds = rounds_of(results)
-    sections = [("Entries at hand", entries_table(results, rounds))]
+    tables = [entries_table(results, rounds)]
     for series, title in (("training", ""), ("hpc", "MLPerf HPC: ")):
         of_it = [each for each in rounds if each.series == series]
         names = {each.name for each in of_it}
         chosen = [result for result in results if result.round in names]
-        sections += [(title + heading, table) for heading, table in _tables(chosen, of_it, parts)]
-    sections += [(f"What was announced of {each.name}", claims_table(results, each)) for each in rounds]
-    return "\n".join(f"## {title}\n\n{table}" for title, table in sections if table)
+        tables += [replace(each, title=title + each.title) for each in _tables(chosen, of_it, parts)]
+    tables += [claims_table(results, each) for each in rounds]
+    return [replace(each, rows=[clean(list(row)) for row in each.rows]) for each in tables if each.rows]
 
 
-def entries_table(results: Iterable[Result], rounds: Sequence[Round]) -> str:
+def entries_table(results: Iterable[Result], rounds: Sequence[Round]) -> Table:
     """How many entries of each round there are here, and in the round."""
     here, filed = Counter(result.round for result in results), entries_filed()
     rows = [
         [each.name, str(each.published), str(here[each.name]), str(filed.get(each.name, ""))]
         for each in rounds
     ]
-    return _table(["round", "published", "entries here", "entries published"], rows)
+    numbers = ["entries here", "entries published"]
+    return Table("Entries at hand", ["round", "published", *numbers], rows, numbers)
 
 
-def _tables(
-    results: Sequence[Result], rounds: Sequence[Round], parts: Collection[str]
-) -> list[tuple[str, str]]:
+def _tables(results: Sequence[Result], rounds: Sequence[Round], parts: Collection[str]) -> list[Table]:
     history = lines(results, parts)
     return [
-        (
-            "Best results: minutes (organisation, accelerators); unofficial",
-            _best_table(best_results(results), rounds, "minutes"),
-        ),
-        (
-            "Least accelerator minutes (organisation, accelerators)",
-            _best_table(best_results(results, "accelerator_minutes"), rounds, "accelerator_minutes"),
-        ),
-        ("Speed-up from round to round, closed division", _steps_table(history, rounds, Point.speedup)),
-        ("The same per accelerator", _steps_table(history, rounds, Point.cheapening)),
-        ("Speed-up since the first round with the same task", _since_table(history)),
-        ("Where results cannot be compared with earlier ones", _breaks_table(history)),
-        ("Best results of each organisation: minutes (accelerators)", _organisations_table(results, rounds)),
+        _best_table("Best results: minutes", results, rounds, "minutes"),
+        _best_table("Least accelerator minutes", results, rounds, "accelerator_minutes"),
+        _steps_table("Speed-up from round to round, closed division", history, rounds, Point.speedup),
+        _steps_table("The same per accelerator", history, rounds, Point.cheapening),
+        _since_table(history),
+        _breaks_table(history),
+        _organisations_table(results, rounds),
     ]
 
 
-def _best_table(best: Best, rounds: Sequence[Round], cost: str) -> str:
+def _best_table(title: str, results: Sequence[Result], rounds: Sequence[Round], cost: str) -> Table:
     rows = [
         [benchmark, division, *(_shown(by_round.get(each.name), cost) for each in rounds)]
-        for (benchmark, division), by_round in best.items()
+        for (benchmark, division), by_round in best_results(results, cost).items()
     ]
-    return _table(["benchmark", "division", *(each.name for each in rounds)], rows)
+    header = ["benchmark", "division", *(each.name for each in rounds)]
+    return Table(f"{title} (organisation, accelerators); unofficial", header, rows)
 
 
 def _shown(result: Result | None, cost: str) -> str:
     return f"{getattr(result, cost):.3f} ({result.org}, {result.accelerators})" if result else ""
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str] = ()) -> str:
-    """A Markdown table; empty without rows."""
-    return markdown_table(header, [clean(list(row)) for row in rows], numbers) if rows else ""
-
-
 def _steps_table(
-    history: Sequence[Line], rounds: Sequence[Round], ratio: Callable[[Point, Point], float | None]
-) -> str:
+    title: str,
+    history: Sequence[Line],
+    rounds: Sequence[Round],
+    ratio: Callable[[Point, Point], float | None],
+) -> Table:
     """One column for each two consecutive rounds; Moore's law in the last row."""
     spans = list(pairwise(rounds))
     rows = []
@@ -119,14 +108,14 @@ def _steps_table(
     if rows:
         rows.append(["Moore's law", *(_number(moore(*span)) for span in spans)])
     header = ["benchmark", *(f"{old.name} to {new.name}" for old, new in spans)]
-    return _table(header, rows, header[1:])
+    return Table(title, header, rows, header[1:])
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def _since_table(history: Sequence[Line]) -> str:
+def _since_table(history: Sequence[Line]) -> Table:
     rows = [
         [
             *(line.benchmark, first.rules.name, last.rules.name),
@@ -138,20 +127,21 @@ def _since_table(history: Sequence[Line]) -> str:
         for first, last in ((each.whole[0], each.whole[-1]) for each in line.stretches if each.whole[1:])
     ]
     numbers = ["minutes then", "minutes now", "times faster", "Moore's law", "per accelerator"]
-    return _table(["benchmark", "since", "until", *numbers], rows, numbers)
+    header = ["benchmark", "since", "until", *numbers]
+    return Table("Speed-up since the first round with the same task", header, rows, numbers)
 
 
-def _breaks_table(history: Sequence[Line]) -> str:
+def _breaks_table(history: Sequence[Line]) -> Table:
     rows = [
         [line.benchmark, stretch.points[0].rules.name, stretch.why]
         for line in history
         for stretch in line.stretches
         if stretch.why
     ]
-    return _table(["benchmark", "from", "why"], rows)
+    return Table("Where results cannot be compared with earlier ones", ["benchmark", "from", "why"], rows)
 
 
-def _organisations_table(results: Sequence[Result], rounds: Sequence[Round]) -> str:
+def _organisations_table(results: Sequence[Result], rounds: Sequence[Round]) -> Table:
     rows = []
     for org in sorted({result.org for result in results}, key=str.casefold):
         best = best_results(result for result in results if result.org == org)
@@ -159,16 +149,13 @@ def _organisations_table(results: Sequence[Result], rounds: Sequence[Round]) -> 
             found = [by_round.get(each.name) for each in rounds]
             cells = [f"{each.minutes:.3f} ({each.accelerators})" if each else "" for each in found]
             rows.append([org, benchmark, division, *cells])
-    return _table(["organisation", "benchmark", "division", *(each.name for each in rounds)], rows)
+    header = ["organisation", "benchmark", "division", *(each.name for each in rounds)]
+    return Table("Best results of each organisation: minutes (accelerators)", header, rows)
 
 
 def to_csv(results: Sequence[Result], parts: Collection[str] = ()) -> str:
-    """The best result of each benchmark and division in each round, with the columns of COLUMNS.
-
-    Args:
-        results: of any rounds.
-        parts: the rounds of which `results` hold only a small part: they give no speed-up.
-    """
+    """The best result of each benchmark and division in each round, with the columns of COLUMNS; see `lines` for
+    the arguments."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

@@ -71,7 +71,7 @@ def lines(results: Iterable[Result], parts: Collection[str] = ()) -> list[Line]:
 
     Args:
         results: of any rounds.
-        parts: the rounds of which `results` hold only a small part.
+        parts: the rounds of which `results` hold only a small part: they give no speed-up.
     """
     closed = [result for result in results if result.division == "closed"]
     best, cheapest = best_results(closed), best_results(closed, "accelerator_minutes")
