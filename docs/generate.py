@@ -16,9 +16,13 @@ from pathlib import Path, PurePath
 
 from octathlon import registry
 from octathlon.scoring import rule_data
+from octathlon.scoring.compare import comparison
 from octathlon.scoring.entries import score_paths
+from octathlon.scoring.results import parts
+from octathlon.scoring.results import published as results_of_rounds
 from octathlon.scoring.rules import load_round
 from octathlon.scoring.tables import COLUMNS, to_csv
+from octathlon.scoring.text import markdown_table
 
 ROOT = Path(__file__).parents[1]
 
@@ -65,6 +69,14 @@ def results() -> str:
     return (ROOT / "results/mini/scores.md").read_text()
 
 
+def history() -> str:
+    """Speed-up since the first round with the same task, as `octathlon compare` prints it."""
+    found = results_of_rounds()
+    tables = comparison(found, parts(found))
+    table = next(each for each in tables if each.title.startswith("Speed-up since"))
+    return markdown_table(table.header, table.rows, table.numbers)
+
+
 def rounds(paths: list[Path]) -> None:
     """Write published_<round>.csv of every round that `paths` hold."""
     found: dict[str, dict[str, dict[str, str]]] = {}
@@ -94,14 +106,15 @@ def replaced(text: str, name: str, content: str) -> str:
 GENERATED = {
     "README.md": {"benchmarks": benchmarks, "v1.1": published},
     "docs/full.md": {"archives": archives},
+    "docs/scoring.md": {"history": history},
 }
 MEASURED = {"README.md": {"results": results}}
 
 
 def main(files: dict) -> None:
-    for name, parts in files.items():
+    for name, contents in files.items():
         text = (ROOT / name).read_text()
-        for part, make in parts.items():
+        for part, make in contents.items():
             text = replaced(text, part, make())
         (ROOT / name).write_text(text)
 
