@@ -1,6 +1,7 @@
 """The page of all rounds: what it says, and what a real browser makes of it."""
 
 import math
+import re
 
 import browser
 import pytest
@@ -49,8 +50,19 @@ def test_a_point_for_the_best_of_each_round_says_system_and_numbers(page):
         for result in by_round.values()
     ]
     assert cards.count('class="spot') == len(best)
-    assert 'aria-label="v1.0 resnet, 0.229 min; Google tpu-v4-6912-TF, 3,456 × TPU"' in cards
+    assert 'aria-label="v1.0 resnet, 0.229 min; Google tpu-v4-6912-TF; 3,456 × TPU"' in cards
     assert cards.count("another target: BLEU 0.24 instead of BLEU 0.218") == 1
+
+
+def test_speedups_stand_between_those_of_other_rounds_and_tell_the_result_that_they_are_of(page):
+    faster, cheaper = (
+        page.read_text().partition('id="speed-up"')[2].partition("</section>")[0].split("</figure>")[:2]
+    )
+    assert 'aria-label="v1.1 unet3d, 1.262 min, 2.37 times v1.0; Azure' in faster
+    assert 'aria-label="v1.1 resnet, 27.568 min, 3.06 times v0.6; Inspur' in cheaper
+    for chart in (faster, cheaper):
+        assert chart.count('class="moore"') == 1
+        assert not re.search('aria-label="v[2-5]', chart)  # of these rounds only parts are at hand
 
 
 def test_hostile_text_stays_text(tmp_path):
@@ -110,7 +122,7 @@ def test_a_point_tells_when_the_pointer_is_on_it_or_when_it_is_tapped(shown):
     )
     assert shown.run(seen) == []
     shown.point_at("#benchmarks .spot[aria-label^='v1.0 resnet'] circle")
-    assert shown.run(seen) == ["v1.0 resnet, 0.229 min", "Google tpu-v4-6912-TF, 3,456 × TPU"]
+    assert shown.run(seen) == ["v1.0 resnet, 0.229 min", "Google tpu-v4-6912-TF", "3,456 × TPU"]
     shown.point_at("#benchmarks .spot[aria-label^='v1.1 bert'] circle", press=True)
     shown.point_at("h1")
     assert shown.run(seen)[0].startswith("v1.1 bert, 0.226 min")

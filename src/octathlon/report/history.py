@@ -25,8 +25,10 @@ from octathlon.scoring.history import DOUBLING_MONTHS, Line, Point, Stretch, lin
 from octathlon.scoring.results import Result
 from octathlon.scoring.text import Table, clean
 
-TOP = 44
-"""Where a chart's plot begins, below the two lines that say what a point is."""
+TOP = 62
+"""Where a chart's plot begins, below the three lines that say what a point is."""
+TALL, LOW = 350, 200
+"""Where it ends."""
 DAYS_A_YEAR = 365.25
 MARGIN_DAYS = 60
 """Empty part of an axis of dates before the first round and after the last one."""
@@ -36,20 +38,32 @@ SCRIPTS = ("datatables.min.js", "history.js")
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """What a spot shows: a round's best result, and where it stands on the axes."""
+
+    result: Result
+    whole: bool
+    """Whether the round is at hand, and not only a part."""
+    across: float
+    value: float
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Spot:
-    """The best of one round, which says who it is when the pointer is on it."""
+    """A mark in its place, which says what it is when the pointer is on it."""
 
     x: float
     y: float
     whole: bool
-    words: tuple[str, str]
+    words: tuple[str, ...]
+    """Three lines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
     """A benchmark, as long as its task is the same."""
 
-    label: str
     colour: int
     points: str
     """As SVG's `polyline` takes them, in percent of the plotted area: of the rounds that are at hand as a whole."""
@@ -139,130 +153,118 @@ def _place(result: Result) -> tuple[Any, ...]:
 
 
 def _speedup_charts(history: Sequence[Line]) -> list[Chart]:
-    """How many times faster than in the first round with the same task, of all accelerators and of one."""
+    """How many times better than in the first round with the same task: in time, and in accelerators' time."""
     return [
-        _speedups("Times faster", history, [_factors(line, Point.speedup) for line in history]),
-        _speedups(
-            "Times fewer accelerator minutes", history, [_factors(line, Point.cheapening) for line in history]
-        ),
+        _speedups("Times faster", history, Point.speedup, lambda point: point.best),
+        _speedups("Times fewer accelerator minutes", history, Point.cheapening, lambda point: point.cheapest),
     ]
 
 
-Factors = list[tuple[float, float, Point]]
-"""(years since the first round, times better, the round's best) of one stretch."""
-Ratio = Callable[[Point, Point], float | None]
-
-
-def _factors(line: Line, ratio: Ratio) -> list[Factors]:
-    """Of the stretches of which two rounds or more are at hand as a whole."""
-    return [
-        [
-            (_years(stretch, point), factor, point)
-            for point in stretch.whole
-            if (factor := ratio(point, stretch.whole[0])) is not None
-        ]
+def _speedups(
+    title: str,
+    history: Sequence[Line],
+    ratio: Callable[[Point, Point], float | None],
+    choose: Callable[[Point], Result | None],
+) -> Chart:
+    marks = [
+        (colour, line.benchmark, _factors(stretch, ratio, choose))
+        for colour, line in enumerate(history)
         for stretch in line.stretches
-        if stretch.whole[1:] and ratio(stretch.whole[0], stretch.whole[0]) is not None
+        if stretch.whole[1:]
     ]
-
-
-def _years(stretch: Stretch, point: Point) -> float:
-    return (point.rules.published - stretch.whole[0].rules.published).days / DAYS_A_YEAR
-
-
-def _speedups(title: str, history: Sequence[Line], factors: Sequence[Sequence[Factors]]) -> Chart:
-    bottom = 330
-    every = [each for line in factors for stretch in line for each in stretch]
-    across, up = (
-        elapsed_axis([years for years, _, _ in every]),
-        time_axis([1.0, *(factor for _, factor, _ in every)]),
-    )
-    growth = 2 ** (across.high * 12 / DOUBLING_MONTHS)
-    curves = []
-    for colour, (line, stretches) in enumerate(zip(history, factors, strict=True)):
-        for stretch in stretches:
-            first = stretch[0][2].rules.name
-            spots = [
-                _spot(
-                    line, point, across.place(years), up.place(factor), bottom, f"{factor:,.2f} times {first}"
-                )
-                for years, factor, point in stretch
-            ]
-            curves.append(_curve(line.benchmark, colour, spots, bottom))
+    every = [mark for _, _, of_it in marks for mark in of_it]
+    across = elapsed_axis([mark.across for mark in every])
+    up = time_axis([1.0, *(mark.value for mark in every)])
     return Chart(
         title=title,
-        curves=tuple(curves),
-        moore=_polyline([(0, up.place(1)), (1, up.place(growth))]) if every else "",
+        curves=tuple(
+            _curve(name, colour, of_it, across.place, up, TALL) for colour, name, of_it in marks if of_it
+        ),
+        moore=_moore(across, up) if every else "",
         x_ticks=_ticks(across, _x),
-        y_ticks=_ticks(up, lambda share: _y(share, bottom)),
+        y_ticks=_ticks(up, lambda share: _y(share, TALL)),
         x_label="years since the first round with the same task",
         y_label="times, logarithmic",
-        bottom=bottom,
+        bottom=TALL,
     )
+
+
+def _factors(
+    stretch: Stretch,
+    ratio: Callable[[Point, Point], float | None],
+    choose: Callable[[Point], Result | None],
+) -> list[Mark]:
+    first = stretch.whole[0]
+    return [
+        Mark(choose(point), True, _years(first, point), factor, f"{factor:,.2f} times {first.rules.name}")
+        for point in stretch.whole
+        if (factor := ratio(point, first)) is not None
+    ]
+
+
+def _years(first: Point, point: Point) -> float:
+    return (point.rules.published - first.rules.published).days / DAYS_A_YEAR
+
+
+def _moore(across: Axis, up: Axis) -> str:
+    """From the left to where it leaves the plot."""
+    years = min(across.high, math.log2(up.high) * DOUBLING_MONTHS / 12)
+    growth = 2 ** (years * 12 / DOUBLING_MONTHS)
+    return _polyline([(0, up.place(1)), (across.place(years), up.place(growth))])
 
 
 def _cards(history: Sequence[Line]) -> list[Chart]:
     """The best minutes of each benchmark against the rounds' dates, all on one axis of dates."""
-    days = [
-        point.rules.published for line in history for stretch in line.stretches for point in stretch.points
-    ]
-    begin, end = (
-        (min(days).toordinal() - MARGIN_DAYS, max(days).toordinal() + MARGIN_DAYS) if days else (0, 1)
-    )
-    return [_card(line, colour, begin, end) for colour, line in enumerate(history)]
+    points = [point for line in history for stretch in line.stretches for point in stretch.points]
+    days = [point.rules.published.toordinal() for point in points]
+    axis = Axis(min(days) - MARGIN_DAYS, max(days) + MARGIN_DAYS, False, ()) if days else None
+    return [_card(line, colour, axis) for colour, line in enumerate(history)]
 
 
-def _card(line: Line, colour: int, begin: int, end: int) -> Chart:
-    bottom = 190
+def _card(line: Line, colour: int, days: Axis) -> Chart:
     up = time_axis([point.best.minutes for stretch in line.stretches for point in stretch.points])
-    curves = []
-    for stretch in line.stretches:
-        spots = [
-            _spot(
-                line, point, _share(point.rules.published, begin, end), up.place(point.best.minutes), bottom
-            )
+    marks = [
+        [
+            Mark(point.best, point.whole, point.rules.published.toordinal(), point.best.minutes)
             for point in stretch.points
         ]
-        curves.append(_curve(line.benchmark, colour, spots, bottom))
-    years = [
-        year
-        for year in range(2019, date.fromordinal(end).year + 1, 2)
-        if date(year, 1, 1).toordinal() > begin
+        for stretch in line.stretches
     ]
+    years = range(date.fromordinal(int(days.low)).year + 1, date.fromordinal(int(days.high)).year + 1)
     return Chart(
         title=line.benchmark,
-        curves=tuple(curves),
+        curves=tuple(_curve(line.benchmark, colour, of_it, days.place, up, LOW) for of_it in marks),
         moore="",
-        x_ticks=tuple(Tick(_x(_share(date(year, 1, 1), begin, end)), str(year)) for year in years),
-        y_ticks=_ticks(up, lambda share: _y(share, bottom)),
+        x_ticks=tuple(Tick(_x(days.place(date(year, 1, 1).toordinal())), str(year)) for year in years[::2]),
+        y_ticks=_ticks(up, lambda share: _y(share, LOW)),
         x_label="",
         y_label="minutes, logarithmic",
-        bottom=bottom,
+        bottom=LOW,
         notes=tuple(f"{each.points[0].rules.name}: {each.why}" for each in line.stretches if each.why),
     )
 
 
-def _share(day: date, begin: int, end: int) -> float:
-    return (day.toordinal() - begin) / (end - begin)
-
-
-def _spot(line: Line, point: Point, across: float, up: float, bottom: int, factor: str = "") -> Spot:
-    best = point.best
-    system = clean(best.system)
-    system = system if len(system) <= LONGEST_LABEL else system[: LONGEST_LABEL - 1] + "…"
-    number = f", {best.accelerators:,} × {clean(best.accelerator)}" if best.accelerators else ""
-    first = ", ".join(
-        filter(None, (f"{point.rules.name} {line.benchmark}", f"{best.minutes:,.3f} min", factor))
-    )
-    return Spot(_x(across), _y(up, bottom), point.whole, (first, f"{clean(best.org)} {system}{number}"))
-
-
-def _curve(label: str, colour: int, spots: Sequence[Spot], bottom: int) -> Curve:
-    """Through the spots of whole rounds."""
-    shares = [
-        ((spot.x - LEFT) / (RIGHT - LEFT), (bottom - spot.y) / (bottom - TOP)) for spot in spots if spot.whole
+def _curve(
+    name: str, colour: int, marks: Sequence[Mark], across: Callable[[float], float], up: Axis, bottom: int
+) -> Curve:
+    """A line through the marks of whole rounds."""
+    shares = [(across(mark.across), up.place(mark.value)) for mark in marks]
+    spots = [
+        Spot(_x(x), _y(y, bottom), mark.whole, _words(mark, name))
+        for mark, (x, y) in zip(marks, shares, strict=True)
     ]
-    return Curve(label, colour, _polyline(shares), tuple(spots))
+    through = [share for mark, share in zip(marks, shares, strict=True) if mark.whole]
+    return Curve(colour, _polyline(through), tuple(spots))
+
+
+def _words(mark: Mark, benchmark: str) -> tuple[str, ...]:
+    result = mark.result
+    system = clean(result.system)
+    return (
+        ", ".join(filter(None, (f"{result.round} {benchmark}", f"{result.minutes:,.3f} min", mark.note))),
+        f"{clean(result.org)} {system if len(system) <= LONGEST_LABEL else system[: LONGEST_LABEL - 1] + '…'}",
+        f"{result.accelerators:,} × {clean(result.accelerator)}" if result.accelerators else "no accelerator",
+    )
 
 
 def _polyline(shares: Sequence[tuple[float, float]]) -> str:
