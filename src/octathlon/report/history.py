@@ -33,7 +33,7 @@ DAYS_A_YEAR = 365.25
 MARGIN_DAYS = 60
 """Empty part of an axis of dates before the first round and after the last one."""
 COLOURS = 8
-"""That page.css has for lines; more benchmarks have them again, dashed."""
+"""That history.css has for lines; more benchmarks have them again, dashed."""
 SCRIPTS = ("datatables.min.js", "history.js")
 
 
