@@ -3,16 +3,28 @@
 python docs/generate.py           everything that does not need a run
 python docs/generate.py results   the results of `make`, from results/mini
 python docs/generate.py steps     what benchmarks/steps.py measured, from results/steps.md
+python docs/generate.py rounds PATH...   the published results that come with Octathlon, from results trees and from
+                                  CSVs of `octathlon score` (of entries whose logs are not at hand); the last of
+                                  several rows of one folder counts
 """
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 import sys
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from octathlon import registry
+from octathlon.scoring import rule_data
+from octathlon.scoring.compare import comparison
+from octathlon.scoring.entries import score_paths
+from octathlon.scoring.results import parts
+from octathlon.scoring.results import published as results_of_rounds
+from octathlon.scoring.rules import load_round
+from octathlon.scoring.tables import COLUMNS, to_csv
+from octathlon.scoring.text import markdown_table
 
 ROOT = Path(__file__).parents[1]
 
@@ -71,34 +83,25 @@ PUBLISHED_RATES = {
 
 
 def rehearsals() -> str:
-    """One row per rehearsal of `benchmarks/gpu/rehearse.py` that docs/rehearsals.json holds."""
-    head = "benchmark|settings|batch|ms|samples/s|of NVIDIA's H100|of GEMM|kernels|busy|syncs|GB|eval/s|limited by"
+    """One row per rehearsal that docs/rehearsals.json holds, in the format of `benchmarks/gpu/rehearse.py`."""
+    head = "benchmark|settings|batch|ms|samples/s|of NVIDIA's|kernels|their ms|GB|alone"
     rows = [tuple(head.split("|"))]
     for found in json.loads((ROOT / "docs/rehearsals.json").read_text()):
         name, settings = found["benchmark"], found["settings"]
-        changed = ", ".join(f"{key}: {json.dumps(value)}" for key, value in settings.items()) or "full.yaml"
-        facts = found.get("benchmarks", {}).get(name, found)
-        if "error" in facts:
-            rows.append((name, changed, *[""] * 10, facts["error"].strip().splitlines()[-1][:120]))
-            continue
-        training, evaluation = facts["training"], facts["evaluation"]
+        training = found["benchmarks"][name]["training"]
         kernels, rate = training["kernels"], training["samples_per_s"]
-        published = PUBLISHED_RATES.get(name)
         rows.append(
             (
                 name,
-                changed,
-                str(facts["local_batch"]),
+                ", ".join(f"{key}: {json.dumps(value)}" for key, value in settings.items()) or "eager",
+                str(found["benchmarks"][name]["local_batch"]),
                 f"{training['median_s'] * 1000:.4g}",
                 f"{rate:,.4g}",
-                f"{rate / published:.2f}" if published else "",
-                f"{training['share_of_gemm']:.0%}",
+                f"{rate / PUBLISHED_RATES[name]:.2f}" if name in PUBLISHED_RATES else "",
                 str(kernels["count"]),
-                f"{kernels['busy_s'] / training['median_s']:.0%}",
-                str(sum(training["synchronisations"].values())),
+                f"{kernels['busy_s'] * 1000:.4g}",
                 f"{training['device_bytes'] / 1e9:.1f}",
-                f"{evaluation['samples_per_s']:,.4g}" if evaluation else "",
-                facts["forecast"]["limited_by"],
+                "yes" if found["alone"] else "no",
             )
         )
     return _table(rows)
@@ -107,6 +110,28 @@ def rehearsals() -> str:
 def steps() -> str:
     """The steps beside those of peers."""
     return (ROOT / "results/steps.md").read_text()
+
+
+def history() -> str:
+    """Speed-up since the first round with the same task, as `octathlon compare` prints it."""
+    found = results_of_rounds()
+    tables = comparison(found, parts(found))
+    table = next(each for each in tables if each.title.startswith("Speed-up since"))
+    return markdown_table(table.header, table.rows, table.numbers)
+
+
+def rounds(paths: list[Path]) -> None:
+    """Write published_<round>.csv of every round that `paths` hold."""
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for path in paths:
+        text = path.read_text() if path.suffix == ".csv" else to_csv(score_paths([path])[0])
+        for row in csv.DictReader(text.splitlines()):
+            found.setdefault(row["round"], {})[row["folder"]] = row
+    for name, rows in found.items():
+        with (rule_data.ROUNDS / f"published_{load_round(name).name}.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows[folder] for folder in sorted(rows, key=PurePath))
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:
@@ -125,6 +150,7 @@ GENERATED = {
     "README.md": {"benchmarks": benchmarks, "v1.1": published},
     "docs/full.md": {"archives": archives},
     "docs/rehearsal.md": {"rehearsals": rehearsals},
+    "docs/scoring.md": {"history": history},
 }
 MEASURED = {
     "results": {"README.md": {"results": results}},
@@ -133,12 +159,15 @@ MEASURED = {
 
 
 def main(files: dict) -> None:
-    for name, parts in files.items():
+    for name, contents in files.items():
         text = (ROOT / name).read_text()
-        for part, make in parts.items():
+        for part, make in contents.items():
             text = replaced(text, part, make())
         (ROOT / name).write_text(text)
 
 
 if __name__ == "__main__":
-    main(MEASURED[sys.argv[1]] if sys.argv[1:] else GENERATED)
+    if sys.argv[1:2] == ["rounds"]:
+        rounds([Path(argument) for argument in sys.argv[2:]])
+    else:
+        main(MEASURED[sys.argv[1]] if sys.argv[1:] else GENERATED)

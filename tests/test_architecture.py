@@ -38,7 +38,7 @@ ARROWS = {  # area -> what its modules may reach, directly or not, beside the ar
     "rehearsal": CONTRACTS
     | {"harness", "nn", "config", "systems", "registry", "scoring", "rounds", "options"},
     "scoring": {"rounds", "registry", "receipts", "errors", "options", "names"},
-    "report": {"rehearsal", "scoring", "rounds", "registry", "receipts", "errors"},
+    "report": {"rehearsal", "scoring", "rounds", "registry", "receipts", "errors", "options", "names"},
     "datasets": BASE,  # what several data sets share
     **{f"datasets.{name}": BASE | {"datasets", "archives"} for name in registry.datasets()},
     **{

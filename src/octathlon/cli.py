@@ -22,8 +22,9 @@ from octathlon.options import (
     SUBMITTER,
     SYSTEM,
 )
+from octathlon.report.commands import compare
 from octathlon.scoring.check_commands import check, package
-from octathlon.scoring.commands import compare, score
+from octathlon.scoring.commands import score
 
 SCALE = click.option("--scale", type=click.Choice(registry.SCALES), default="mini", show_default=True)
 SETTINGS = click.option(

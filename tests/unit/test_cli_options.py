@@ -50,6 +50,7 @@ BAD = {  # texts that a command itself has to refuse
     "runs": ["", "0", "-1", "x", "nope=3", "dlrm=0", "9" * 5000],
     "identity": [],  # any text: it is only kept
     "config": [],  # any mapping: it is only kept
+    "alone": [],  # a flag
     "overrides": ['{"no_such_key": 1}', '{"no_such_key": ' + "9" * 4000 + "}", '{"loader_workers": -1}'],
     "fields": ['{"no_such_field": 1}'],
 }

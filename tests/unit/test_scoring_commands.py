@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from training_logs import write_folder
 
 from octathlon.errors import OctathlonError
-from octathlon.scoring.commands import compare, score
+from octathlon.report.commands import compare
+from octathlon.scoring.commands import score
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def screen_of(screen):
 
 @pytest.mark.parametrize(
     ("command", "words"),
-    [("score", "29.000"), ("compare", "29.000 (Us, 0)"), ("check", "systems.missing")],
+    [("score", "29.000"), ("compare", "29.000 (0)"), ("check", "systems.missing")],
 )
 def test_on_a_terminal_a_table_is_drawn(tree, command, words):
     code = f"from octathlon.cli import main; import sys; sys.argv = ['octathlon', '{command}', sys.argv[1]]; main()"
@@ -139,18 +140,41 @@ def test_scoring_starts_without_heavy_libraries(tree):
 
 def test_compare_reads_trees_and_tables(tree, tmp_path):
     run(score, tree, "--csv", tmp_path / "ours.csv")
-    from_tree, from_table = run(compare, tree), run(compare, tmp_path / "ours.csv")
+    from_tree, from_table = run(compare, tree, "--alone"), run(compare, tmp_path / "ours.csv", "--alone")
     assert from_tree.exit_code == 0
     assert from_tree.stdout == from_table.stdout
     assert "| resnet | closed | 29.000 (Us, 0) |" in from_tree.stdout
 
 
+def test_compare_adds_trees_to_what_was_published(tree):
+    done = run(compare, tree)
+    assert "| Us | resnet | closed |  |  |  |  | 29.000 (0) |" in done.stdout
+    assert "| v1.1 | 2021-12-01 | 184 | 186 |" in done.stdout
+    with pytest.raises(OctathlonError, match="--alone: nothing to compare"):
+        run(compare, "--alone")
+
+
+def test_compare_gives_each_of_several_rounds_in_a_folder_its_own(tmp_path):
+    for name, minutes in (("v2.0", 30), ("training_results_v3.1", 20), ("v4.0", 10)):
+        write_folder(tmp_path / "all" / name / "Us/results/box/resnet", [minutes] * 5)
+    done = run(compare, tmp_path / "all", "--alone")
+    assert "| resnet | v2.0 | v4.0 | 30.000 | 10.000 | 3.00 | 1.97 |  |" in done.stdout
+    assert "| benchmark | division | v2.0 | v3.1 | v4.0 |" in done.stdout
+
+
+def test_compare_says_what_it_guesses_and_what_it_leaves_out(tree, tmp_path):
+    write_folder(tmp_path / "v8.0/Us/results/box/resnet", [30] * 5)
+    done = run(compare, tmp_path, "--alone")
+    assert f"note {tree}: taken for v1.1: the newest logs are of 2021-10" in done.stderr
+    assert (
+        "note Us/results/box/resnet: left out: the folder is called v8.0, whose rules are not known"
+        in done.stderr
+    )
+    assert "| v3.0 | 2023-06-27 | 1 | 260 |" in run(compare, tmp_path, "--alone", "--round", "v3.0").stdout
+
+
 def test_compare_writes_what_it_prints(tmp_path):
-    result = run(compare, "--markdown", tmp_path / "rounds.md")
-    assert (tmp_path / "rounds.md").read_text() == result.stdout
-
-
-def test_compare_refuses_another_table(tmp_path):
-    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(OctathlonError, match="not a CSV of `octathlon score`"):
-        run(compare, tmp_path / "other.csv")
+    files = {name: tmp_path / f"rounds.{name}" for name in ("markdown", "csv")}
+    result = run(compare, *(part for name, path in files.items() for part in (f"--{name}", path)))
+    assert files["markdown"].read_text() == result.stdout
+    assert files["csv"].read_text().startswith("benchmark,division,round,published,org,")

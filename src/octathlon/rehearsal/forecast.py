@@ -11,8 +11,8 @@ from typing import Any
 
 from octathlon.contracts import Cadence
 from octathlon.scoring import rule_data
-from octathlon.scoring.compare import load
 from octathlon.scoring.rcp import at_batch_size, references
+from octathlon.scoring.results import load
 from octathlon.scoring.rules import load_round
 from octathlon.settings import BenchmarkSettings
 
@@ -109,7 +109,7 @@ def published(benchmark: str, accelerators: int) -> dict[str, Any] | None:
     """The closed results of the round with as many accelerators: how many, and their seconds; None without any."""
     seconds = [
         each.minutes * 60
-        for each in load(rule_data.ROUNDS / f"published_{ROUND}.csv")
+        for each in load(rule_data.ROUNDS / f"published_{ROUND}.csv")[0]
         if (each.benchmark, each.division, each.accelerators) == (benchmark, "closed", accelerators)
         and not math.isnan(each.minutes)
     ]

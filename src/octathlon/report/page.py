@@ -47,7 +47,7 @@ def write_page(
         OctathlonError: if `scores` is not what it should be, or the page cannot be written.
     """
     results = read_results(scores)
-    text = _template().render(
+    text = template("page.html").render(
         **_contents(results, systems, scale, scores.parent),
         rehearsals=read_rehearsals(rehearsals),
         rehearsed=HEADER,
@@ -121,7 +121,8 @@ def _published(round_name: str, entries: Sequence[Entry]) -> dict[str, Any]:
     }
 
 
-def _template() -> Any:
+def template(name: str) -> Any:
+    """A page's template, with what all of them use."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -138,7 +139,7 @@ def _template() -> Any:
         "top": plots.TOP,
         "bottom": plots.BOTTOM,
     }
-    return environment.get_template("page.html")
+    return environment.get_template(name)
 
 
 def name(entry: Entry, with_org: bool) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from octathlon.report.plots import Series
 from octathlon.report.results import Entry
-from octathlon.scoring.compare import Result, load, published_files
+from octathlon.scoring.results import Result, load, published_files
 from octathlon.scoring.rules import Bounds, load_round
 
 
@@ -48,7 +48,7 @@ def published(round_name: str, entries: Sequence[Entry]) -> list[Published]:
     path = next((path for path in published_files() if path.stem == f"published_{round_name}"), None)
     results = [
         each
-        for each in (load(path) if path else ())
+        for each in (load(path)[0] if path else ())
         if each.division == "closed" and not math.isnan(each.minutes)
     ]
     rows = []

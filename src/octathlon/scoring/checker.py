@@ -47,6 +47,7 @@ def read_and_check(path: Path, round_name: str, filed: Filed) -> tuple[Log, list
 
     try:
         for line, block in read_blocks(path, report):
+            recorder.measure(block)
             checker.look_ahead(block)
             for number, text in marked_lines(block, line):
                 outline = text.translate(DIGITS)

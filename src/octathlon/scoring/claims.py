@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from octathlon.scoring import rule_data
-from octathlon.scoring.compare import Result, best_results
+from octathlon.scoring.results import Result, best_results
 from octathlon.scoring.rules import Round
-from octathlon.scoring.text import markdown_table
+from octathlon.scoring.text import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,25 +22,24 @@ class Measured:
     evidence: str
 
 
-def claims_table(results: Sequence[Result], rules: Round) -> str:
-    """Each announced claim of a round with its evidence and a verdict; empty if none are known."""
+def claims_table(results: Sequence[Result], rules: Round) -> Table:
+    """Each announced claim of a round with its evidence and a verdict; without rows if none are known."""
     name = f"claims_{rules.name}"
-    if not (rule_data.ROUNDS / f"{name}.yaml").is_file():
-        return ""
+    known = (rule_data.ROUNDS / f"{name}.yaml").is_file()
     rows = []
-    for claim in rule_data.load(name):
+    for claim in rule_data.load(name) if known else ():
         measured = _MEASURES[claim["measure"]](results, rules.name, **claim["arguments"])
         low, high = claim["claimed"]
         verdict = "reproduced" if low <= measured.value <= high else "not reproducible from these logs"
         rows.append([claim["words"], claim["source"], verdict, measured.evidence])
-    return markdown_table(["announced", "by", "verdict", "evidence"], rows)
+    return Table(f"What was announced of {rules.name}", ["announced", "by", "verdict", "evidence"], rows)
 
 
 def fastest_in(results: Sequence[Result], round_name: str, org: str) -> Measured:
     """In how many benchmarks of the closed division `org` has the best result."""
     best = _best_closed(results, round_name)
-    won = [benchmark for benchmark, result in best.items() if _is(result, org)]
-    others = ", ".join(f"{name} by {result.org}" for name, result in best.items() if not _is(result, org))
+    won = [benchmark for benchmark, result in best.items() if result.org == org]
+    others = ", ".join(f"{name} by {result.org}" for name, result in best.items() if result.org != org)
     evidence = f"{len(won)} of {len(best)}: {', '.join(won) or 'none'}" + (f"; {others}" if others else "")
     return Measured(len(won), evidence)
 
@@ -50,7 +49,7 @@ def greatest_speedup(
 ) -> Measured:
     """The greatest ratio of best results of the closed division to those of an earlier round, of one `org`
     or all."""
-    chosen = [result for result in results if org is None or _is(result, org)]
+    chosen = [result for result in results if org is None or result.org == org]
     old, new = _best_closed(chosen, since), _best_closed(chosen, round_name)
     ratios = {name: old[name].minutes / new[name].minutes for name in old.keys() & new.keys()}
     if not ratios:
@@ -73,11 +72,6 @@ def results_filed(results: Sequence[Result], round_name: str) -> Measured:
     divisions = Counter(result.division for result in results if result.round == round_name)
     words = ", ".join(f"{count} {division}" for division, count in sorted(divisions.items()))
     return Measured(divisions.total(), f"{divisions.total()} in these logs: {words}")
-
-
-def _is(result: Result, org: str) -> bool:
-    """The same organisation: its folder was `nvidia` in v0.5 and `NVIDIA` later."""
-    return result.org.casefold() == org.casefold()
 
 
 def _best_closed(results: Sequence[Result], round_name: str) -> dict[str, Result]:

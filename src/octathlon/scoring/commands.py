@@ -1,4 +1,4 @@
-"""The commands `octathlon score` and `octathlon compare`."""
+"""The command `octathlon score`."""
 
 from __future__ import annotations
 
@@ -77,29 +77,3 @@ def _show_some(kind: str, sentences: Sequence[tuple[Any, str]]) -> None:
         click.echo(clean(f"{kind} {place}: {words}"), err=True)
     if len(sentences) > SHOWN:
         click.echo(f"{kind} {len(sentences) - SHOWN} more; --json FILE lists them all", err=True)
-
-
-@click.command()
-@click.argument("paths", type=ANY, nargs=-1)
-@output("--markdown", help="Write the comparison as Markdown.")
-def compare(paths: Sequence[Path], markdown: Path | None) -> None:
-    """Set rounds side by side: PATHS are results trees, or CSV files that `score` wrote.
-
-    Without PATHS, the published results that come with Octathlon are compared.
-
-    Shows the best result of each benchmark and division in each round, the speed-up from round to round,
-    also per accelerator and against Moore's law, and what was announced of v1.1, recomputed.
-    """
-    from octathlon.scoring.compare import comparison, load, published_files
-    from octathlon.scoring.text import write_text
-
-    text = comparison([result for path in paths or published_files() for result in load(path)])
-    if markdown:
-        write_text(markdown, text)
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.markdown import Markdown
-
-        Console().print(Markdown(text))
-    else:
-        click.echo(text, nl=False)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from octathlon.errors import OctathlonError
 from octathlon.scoring import rule_data
@@ -18,10 +19,13 @@ from octathlon.scoring.outcomes import Run, judge
 from octathlon.scoring.rules import Bounds, Round, Task, all_rounds, load_round
 from octathlon.scoring.runs import Log
 from octathlon.scoring.scaling import FILE, committed_factor, score_models
+from octathlon.scoring.tasks import facts
 from octathlon.scoring.telling import Told, rounds_of
+from octathlon.scoring.throughput import samples_per_second
 from octathlon.scoring.tree import Folder, Skipped, find_folders, natural
 
 NONE_CHOSEN: Mapping[str, int] = {}
+NONE_KNOWN: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ class Entry:
     epochs_to_target: float | None
     """Mean over the converged runs, in the round's `epoch_num`; None where that counts something else."""
     samples_to_target: float | None
+    samples_per_second: float | None
+    """Of all accelerators, while it trains; see `throughput`."""
     target: Mapping[str, Bounds]
     """Metric -> bounds: the round's (closed division), or what the logs say that they were trained to."""
     quality: float | None
@@ -77,6 +83,11 @@ class Entry:
         """What the rules question without removing the result."""
         contested = self.filing.rules.contested.get(self.folder, "")
         return (*self.convergence, *_waived(self.filing), *([contested] if contested else []))
+
+    @property
+    def samples_per_second_and_accelerator(self) -> float | None:
+        known = self.samples_per_second is not None and self.accelerators
+        return self.samples_per_second / self.accelerators if known else None
 
     @property
     def converged(self) -> tuple[Run, ...]:
@@ -175,6 +186,7 @@ def score_filing(filing: Filing, runs: Mapping[str, int] = NONE_CHOSEN) -> Entry
         if task and task.progress == "epochs"
         else None,
         samples_to_target=_mean(samples_to_target(run, task) for run in converged) if task else None,
+        samples_per_second=_throughput(converged, filing),
         target=_target(task, word, batch_size, logs),
         quality=_geometric_mean(converged, task) if task and word == "open" else None,
         convergence=_convergence_flags(judged, rules, task, word, batch_size)
@@ -207,6 +219,14 @@ def _energy(raw: Score, judged: Sequence[Run], factor: float | None) -> float | 
     return joules * factor if joules is not None and factor is not None else None
 
 
+def _throughput(converged: Sequence[Run], filing: Filing) -> float | None:
+    """Not of weak scaling, where each model has a part of the system."""
+    if filing.task is None or filing.folder.mode == "weak":
+        return None
+    samples = [trained_samples(run, filing.task, filing.rules) for run in converged]
+    return samples_per_second(converged, samples, filing.description.accelerators)
+
+
 def _score(judged: Sequence[Run], task: Task, needed: int, drop: int, folder: Folder) -> Score:
     """The score of all runs; indices refer to `judged`."""
     if folder.mode == "weak":
@@ -222,6 +242,21 @@ def _score(judged: Sequence[Run], task: Task, needed: int, drop: int, folder: Fo
         tuple(order[place] for place in places) for places in (score.low, score.high, score.kept)
     )
     return Score(score.minutes, score.reason, low, high, kept)
+
+
+def trained_samples(run: Run, task: Task, rules: Round) -> float | None:
+    """Training samples of a run, by what is known of its task where logs err; None: not known."""
+    known = NONE_KNOWN if run.log.target else facts(task.name, rules)
+    if run.epoch is None:
+        return None
+    if task.checkpoint == "step_num":
+        batch_size = run.log.numbers.get("global_batch_size")
+        return run.epoch * batch_size if batch_size is not None else None
+    if "epoch_samples" not in known:
+        return samples_to_target(run, task)
+    if run.epoch > known.get("longest", math.inf):
+        return run.epoch
+    return (run.epoch - known.get("first", 0)) * known["epoch_samples"]
 
 
 def samples_to_target(run: Run, task: Task) -> float | None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import os
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from octathlon.errors import OctathlonError
 from octathlon.scoring.logs import UNSTATED, BadLine, Event, Search, read_blocks
 from octathlon.scoring.rules import BOUNDS, Bounds, Quality
+from octathlon.scoring.throughput import stated_rates
 
 Result = TypeVar("Result")
 
@@ -71,6 +74,8 @@ class Log:
     """global_batch_size, seed, train_samples and eval_samples, first occurrence."""
     target: Mapping[str, Bounds] = field(default_factory=dict)
     """The run's own target, metric -> bounds, where it logs one (`quality_target`: ours do)."""
+    rates: array[float] = field(default_factory=partial(array, "d"))
+    """What its events call throughput, in whatever unit; see `throughput`."""
     bad_lines: int = 0
     lost: dict[str, int] = field(default_factory=dict)
     """Keys of events that stand in a line but cannot be read -> the first such line."""
@@ -97,6 +102,11 @@ class Recorder:
         for event in self._search.events(block, line):
             _HANDLERS[event.key](self.log, event)
 
+    def measure(self, block: bytes) -> None:
+        """Take the throughputs that whole lines state."""
+        if len(self.log.rates) < MOST_EVALUATIONS:
+            self.log.rates.extend(stated_rates(block))
+
     def needs(self, key: str) -> bool:
         """Whether the next event of a key matters."""
         return self._search.needs(key)
@@ -113,6 +123,7 @@ def read_log(path: Path) -> Log:
     try:
         for line, block in read_blocks(path, recorder.report):
             recorder.search(block, line)
+            recorder.measure(block)
     except OctathlonError as error:
         recorder.log.unreadable = str(error)
     return recorder.log

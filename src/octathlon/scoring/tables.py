@@ -84,6 +84,8 @@ COLUMNS: Mapping[str, Callable[[Entry], Any]] = {
     "global_batch_size": lambda entry: entry.global_batch_size,
     "epochs_to_target": lambda entry: entry.epochs_to_target,
     "samples_to_target": lambda entry: entry.samples_to_target,
+    "samples_per_second": lambda entry: entry.samples_per_second,
+    "samples_per_second_and_accelerator": lambda entry: entry.samples_per_second_and_accelerator,
     "quality": lambda entry: entry.quality,
     "reason": lambda entry: entry.reason,
     "flags": lambda entry: list(entry.flags),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,21 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers
     ]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table with its title, for Markdown or a page."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numbers: Sequence[str] = ()
+    """The columns of numbers."""
+
+    def markdown(self) -> str:
+        """With the title as a heading."""
+        return f"## {self.title}\n\n{markdown_table(self.header, self.rows, self.numbers)}"
 
 
 def write_text(path: Path, text: str) -> None:
