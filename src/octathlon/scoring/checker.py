@@ -10,12 +10,12 @@ from typing import Any
 
 from octathlon.errors import OctathlonError
 from octathlon.scoring.compliance import Filed, Rules, either, expand, layers, rules_of, waive
-from octathlon.scoring.constraints import describe, problem
+from octathlon.scoring.constraints import describe, holds, problem
 from octathlon.scoring.descriptions import division
 from octathlon.scoring.findings import Finding
 from octathlon.scoring.lines import line_bounds
 from octathlon.scoring.logs import BadLine, Event, marked_lines, parse_line, read_blocks
-from octathlon.scoring.runs import Log, Recorder
+from octathlon.scoring.runs import MOST_EVALUATIONS, Log, Recorder
 from octathlon.scoring.shapes import DIGITS, Shape, Shapes, leading_zero
 
 CHOICE = ("submission_division", "submission_benchmark", "opt_name")
@@ -107,6 +107,8 @@ class Checker:
     findings: dict[str, Finding] = field(default_factory=dict)
     tallies: dict[str, _Tally] = field(default_factory=dict)
     tensors: Counter[str] = field(default_factory=Counter)
+    joined: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Checkpoint -> metric -> value, where each metric is an event of its own."""
 
     def look_ahead(self, block: bytes) -> None:
         """Find the values that choose the rules, so that not so many events wait for them."""
@@ -145,7 +147,7 @@ class Checker:
         rule = self.rules.get(shape.key)
         if rule is None:
             return True
-        if not rule["by_shape"] or not shape.names >= rule.get("metadata", NONE).keys():
+        if not rule["by_shape"] or not any(shape.names >= each.keys() for each in rule["metadata"]):
             return False
         if rule.get("count") == "one" and not shape.fixed:
             return False
@@ -168,8 +170,12 @@ class Checker:
         for key, rule in self.rules.items():
             tally = self.tallies.get(key, _Tally())
             self._judge_count(key, rule, tally)
+            if "joined" in rule:
+                tally.reached = self._judge_joined(key, rule)
             if tally.count and "reached" in rule and not tally.reached:
                 self._add(f"{key}.reached", f"no value is {describe(rule['reached'])}", tally.line)
+            if tally.count and "holds" in rule:
+                self._judge_relation(key, rule["holds"], tally)
             if "tensors" in rule and tally.count:
                 self._judge_tensors(key, rule)
         for keys in either(self.round_name):
@@ -217,10 +223,9 @@ class Checker:
         """Written for speed, as is `_count`: logs have a thousand events each, of which nearly all are right."""
         if (value := rule.get("value")) and (wrong := problem(event.value, value)):
             self._broken(event, rule, "value", wrong)
-        for name, constraint in rule.get("metadata", NONE).items():
-            if name not in event.metadata or (constraint and problem(event.metadata[name], constraint)):
-                self._broken(event, rule, "metadata", problem(event.metadata, {"fields": rule["metadata"]}))
-                break
+        problems = [problem(event.metadata, {"fields": each}) for each in rule["metadata"]]
+        if all(problems):
+            self._broken(event, rule, "metadata", " and ".join(problems))
         self._judge_order(event, rule)
         for key, minutes in rule.get("within", NONE).items():
             if key in self.tallies and event.time_ms - self.tallies[key].time_ms >= minutes * 60_000:
@@ -249,7 +254,9 @@ class Checker:
             tally.time_ms = event.time_ms
         if tally.alike and event.value != tally.value:
             tally.alike = False
-        if not tally.reached:
+        if "joined" in rule:
+            self._join(event, rule["joined"]["by"])
+        elif not tally.reached:
             tally.reached = not problem(event.value, rule.get("reached", NONE))
         if "tensors" in rule:
             self.tensors[str(event.metadata.get("tensor"))] += 1
@@ -261,6 +268,31 @@ class Checker:
             kind = {"severity": "warning"} if tally.alike else rule
             values = "with one value" if tally.alike else "with different values"
             self._add(f"{key}.count", f"stands {tally.count} times {values}, not once", tally.line, kind)
+
+    def _join(self, event: Event, name: str) -> None:
+        """Take one metric of a checkpoint, or (no `metric` is said) several."""
+        if name in event.metadata and len(self.joined) < MOST_EVALUATIONS:
+            metrics = self.joined.setdefault(str(event.metadata[name]), {})
+            if "metric" in event.metadata:
+                metrics[str(event.metadata["metric"])] = event.value
+            elif isinstance(event.value, dict):
+                metrics.update(event.value)
+
+    def _judge_joined(self, key: str, rule: Mapping[str, Any]) -> bool:
+        """Judge the checkpoints; gives whether one reached the target."""
+        metrics, needed = rule["joined"]["metrics"], rule["joined"]["count"]
+        if len(self.joined) < needed:
+            self._add(f"{key}.count", f"{len(self.joined)} checkpoints, at least {needed} are required")
+        for checkpoint, found in self.joined.items():
+            if missing := [name for name in metrics if name not in found]:
+                self._add(f"{key}.joined", f"no {missing[0]} of the checkpoint {checkpoint:.40}")
+        return any(not problem(found, rule.get("reached", NONE)) for found in self.joined.values())
+
+    def _judge_relation(self, key: str, expression: str, tally: _Tally) -> None:
+        """Judge a value by those of other keys; where one of these is missing, that is said already."""
+        others = {name: each.value for name, each in self.tallies.items()}
+        if not holds(expression, tally.value, others):
+            self._add(f"{key}.holds", f"{tally.value!r:.60} does not keep {expression}", tally.line)
 
     def _judge_tensors(self, key: str, rule: Mapping[str, Any]) -> None:
         wanted = Counter(name for pattern in rule["tensors"] for name in expand(pattern))

@@ -19,7 +19,7 @@ from octathlon.scoring.findings import Finding
 from octathlon.scoring.rules import load_round
 
 Rules = Mapping[str, dict[str, Any]]
-BY_VALUE = {"value", "reached", "tensors", "advice", "within"}
+BY_VALUE = {"value", "reached", "tensors", "advice", "within", "holds", "joined"}
 """What a rule asks about the values of an event, not only whether and when there is one."""
 
 
@@ -66,30 +66,42 @@ def either(round_name: str) -> list[list[str]]:
 
 def rules_of(round_name: str, division: Any, benchmark: Any, optimizer: Any) -> Rules:
     """The rules for a log: all layers that apply, later entries in place of earlier ones."""
-    names = ("common", f"{division}", f"{division}_{benchmark}", f"{division}_{benchmark}_{optimizer}")
-    rules = {key: rule for name in names for key, rule in layers(round_name).get(name, {}).items()}
     numbers = rule_data.load(round_name)
+    names = ["common", f"{division}"]
+    if isinstance(benchmark, str) and benchmark in numbers["benchmarks"]:
+        names += [f"{division}_{benchmark}", f"{division}_{benchmark}_{optimizer}"]
+    rules = {key: rule for name in names for key, rule in layers(round_name).get(name, {}).items()}
     full = {key: _with_numbers(rule, benchmark, numbers) for key, rule in rules.items() if rule is not None}
     timed = {key for rule in full.values() for key in rule.get("within", ())}
     return {key: rule | _effort(key, rule, timed) for key, rule in full.items()}
 
 
+def _choices(rule: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What the metadata must have, of which one is enough."""
+    metadata = rule.get("metadata", {})
+    return metadata if isinstance(metadata, list) else [metadata]
+
+
 def _effort(key: str, rule: Mapping[str, Any], timed: set[str]) -> dict[str, bool]:
     """How little must be known of a rule's events: by_shape, their names only; settled_by_one, that there is one."""
-    by_shape = not BY_VALUE & rule.keys() and not any(rule.get("metadata", {}).values())
+    by_shape = not BY_VALUE & rule.keys() and not any(any(each.values()) for each in rule["metadata"])
     counted = rule.get("count") == "one" or "before" in rule or key in timed
     return {"by_shape": by_shape, "settled_by_one": by_shape and not counted}
 
 
 def _with_numbers(rule: dict[str, Any], benchmark: Any, numbers: Mapping[str, Any]) -> dict[str, Any]:
     """A rule that names numbers of the round (target, limits) with these in place."""
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {"metadata": _choices(rule)}
+    if "joined" in rule:
+        changes["joined"] = {**rule["joined"], "metrics": list(numbers["benchmarks"][benchmark]["target"])}
+    if rule.get("value") == {"in": "benchmarks"}:
+        changes["value"] = {"in": list(numbers["benchmarks"])}
     if rule.get("reached") == "target":
         target = numbers["benchmarks"][benchmark]["target"]
         changes["reached"] = {"fields": target} if len(target) > 1 else next(iter(target.values()))
     if "within" in rule:
         changes["within"] = {key: numbers[limit] for key, limit in rule["within"].items()}
-    return rule | changes if changes else rule
+    return rule | changes
 
 
 def expand(pattern: str) -> list[str]:

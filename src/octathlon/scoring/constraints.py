@@ -26,6 +26,22 @@ def describe(constraint: Mapping[str, Any]) -> str:
     return " and ".join([*plain, *nested])
 
 
+def holds(expression: str, value: Any, others: Mapping[str, Any]) -> bool:
+    """Whether an expression in Python holds of a value and those of other keys, by name."""
+    names = {
+        "__builtins__": {},
+        "close": _close,
+        "whole": _whole,
+        "ceil": math.ceil,
+        **others,
+        "value": value,
+    }
+    try:
+        return bool(eval(expression, names))  # noqa: S307 (an expression of rounds/*.yaml)
+    except (TypeError, ValueError, ArithmeticError, NameError):
+        return False
+
+
 def _problems(value: Any, constraint: Mapping[str, Any]) -> Iterator[str]:
     for operator, operand in constraint.items():
         if operator in NESTED:
@@ -64,6 +80,10 @@ def _whole(value: float) -> bool:
     return abs(round(value) - value) < TOLERANCE
 
 
+def _close(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=TOLERANCE)
+
+
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
@@ -76,6 +96,7 @@ HOLDS: dict[str, Callable[[Any, Any], bool]] = {
     "equals": lambda value, operand: value == operand,
     "in": lambda value, operand: value in operand,
     "at_least": lambda value, operand: value >= operand,
+    "not_below": lambda value, operand: value >= operand,
     "at_most": lambda value, operand: value <= operand,
     "above": lambda value, operand: value > operand,
     "below": lambda value, operand: value < operand,
@@ -90,6 +111,7 @@ WORDS = {
     "equals": "{}",
     "in": "one of {}",
     "at_least": "at least {}",
+    "not_below": "not below {}",
     "at_most": "at most {}",
     "above": "above {}",
     "below": "below {}",
