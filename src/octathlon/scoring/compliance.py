@@ -10,15 +10,18 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
 from octathlon.scoring import rule_data
 from octathlon.scoring.findings import Finding
+from octathlon.scoring.logs import Event
 from octathlon.scoring.rules import load_round
 
 Rules = Mapping[str, dict[str, Any]]
+MOST_RIGHT = 2_000
+"""Events that are remembered; the tensors and the blocks of a log are fewer."""
 BY_VALUE = {"value", "reached", "tensors", "advice", "within", "holds", "joined"}
 """What a rule asks about the values of an event, not only whether and when there is one."""
 
@@ -64,16 +67,37 @@ def either(round_name: str) -> list[list[str]]:
     return data["either"] if "either" in data else either(data["base"])
 
 
-def rules_of(round_name: str, division: Any, benchmark: Any, optimizer: Any) -> Rules:
+@dataclass(frozen=True, slots=True, eq=False)
+class RuleSet:
+    """The rules for the logs of one benchmark, and what is known of such logs' lines."""
+
+    by_key: Rules
+    ignored: dict[bytes, Any] = field(default_factory=dict)
+    """Outlines of lines (see `shapes`) that no rule is about."""
+    right: dict[bytes, Event] = field(default_factory=dict)
+    """Lines without their times -> events that break no rule, whenever they are logged."""
+
+    def remember(self, content: bytes, event: Event) -> None:
+        """Take an event that breaks no rule."""
+        if len(self.right) < MOST_RIGHT:
+            self.right[content] = event
+
+
+def rules_of(round_name: str, division: Any, benchmark: Any, optimizer: Any) -> RuleSet:
     """The rules for a log: all layers that apply, later entries in place of earlier ones."""
+    return _rules_of(round_name, f"{division}", f"{benchmark}", f"{optimizer}")
+
+
+@cache
+def _rules_of(round_name: str, division: str, benchmark: str, optimizer: str) -> RuleSet:
     numbers = rule_data.load(round_name)
-    names = ["common", f"{division}"]
-    if isinstance(benchmark, str) and benchmark in numbers["benchmarks"]:
+    names = ["common", division]
+    if benchmark in numbers["benchmarks"]:
         names += [f"{division}_{benchmark}", f"{division}_{benchmark}_{optimizer}"]
     rules = {key: rule for name in names for key, rule in layers(round_name).get(name, {}).items()}
     full = {key: _with_numbers(rule, benchmark, numbers) for key, rule in rules.items() if rule is not None}
     timed = {key for rule in full.values() for key in rule.get("within", ())}
-    return {key: rule | _effort(key, rule, timed) for key, rule in full.items()}
+    return RuleSet({key: rule | _effort(key, rule, timed) for key, rule in full.items()})
 
 
 def _choices(rule: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -83,10 +107,18 @@ def _choices(rule: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _effort(key: str, rule: Mapping[str, Any], timed: set[str]) -> dict[str, bool]:
-    """How little must be known of a rule's events: by_shape, their names only; settled_by_one, that there is one."""
+    """How little must be known of a rule's events.
+
+    by_shape: their names only; settled_by_one: that there is one; by_content: what one is, but not when.
+    """
     by_shape = not BY_VALUE & rule.keys() and not any(any(each.values()) for each in rule["metadata"])
-    counted = rule.get("count") == "one" or "before" in rule or key in timed
-    return {"by_shape": by_shape, "settled_by_one": by_shape and not counted}
+    once = rule.get("count") == "one"
+    counted = once or "before" in rule or key in timed
+    return {
+        "by_shape": by_shape and not once,
+        "settled_by_one": by_shape and not counted,
+        "by_content": not {"reached", "joined", "within"} & rule.keys(),
+    }
 
 
 def _with_numbers(rule: dict[str, Any], benchmark: Any, numbers: Mapping[str, Any]) -> dict[str, Any]:

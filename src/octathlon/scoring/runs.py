@@ -83,7 +83,9 @@ class Recorder:
 
     def __init__(self, path: Path) -> None:
         self.log = Log(path)
-        self._search = Search(_HANDLERS, self.report, once=_FIRST)
+        self._search = Search(KEYS, self.report, once=_FIRST)
+        self.wanted = self._search.wanted
+        """The keys of which the next event matters."""
 
     def report(self, bad: BadLine) -> None:
         """Take a line that is not quite an event."""
@@ -96,10 +98,6 @@ class Recorder:
         """Take whole lines, of which the first is number `line`."""
         for event in self._search.events(block, line):
             _HANDLERS[event.key](self.log, event)
-
-    def needs(self, key: str) -> bool:
-        """Whether the next event of a key matters."""
-        return self._search.needs(key)
 
     def see(self, event: Event) -> None:
         """Take an event that was found in a plain line."""
@@ -240,6 +238,9 @@ _HANDLERS: dict[str, Callable[[Log, Event], None]] = {
     **dict.fromkeys(_IDENTITY, _on_identity),
     **dict.fromkeys(_NUMBERS, _on_number),
 }
+
+KEYS = frozenset(_HANDLERS)
+"""What a recorder takes."""
 
 
 def _number(value: Any) -> float | None:
