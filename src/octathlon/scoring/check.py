@@ -169,7 +169,7 @@ def _check_closed(entry: Entry) -> Iterable[Finding]:
     organisation = entry.filing.folder.organisation
     code = _code(organisation, entry.benchmark) if organisation else None
     if has_rules(entry.round):
-        yield from check_seeds([run.log.path for run in entry.runs if not run.log.unreadable], code)
+        yield from check_seeds([run.log for run in entry.runs if not run.log.unreadable], code)
     yield from _check_schedule(entry)
     for flag in entry.convergence:
         yield Finding("warning", "rcp", flag)
