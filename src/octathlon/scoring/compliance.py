@@ -106,18 +106,23 @@ def _choices(rule: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return metadata if isinstance(metadata, list) else [metadata]
 
 
-def _effort(key: str, rule: Mapping[str, Any], timed: set[str]) -> dict[str, bool]:
+def _effort(key: str, rule: Mapping[str, Any], timed: set[str]) -> dict[str, Any]:
     """How little must be known of a rule's events.
 
-    by_shape: their names only; settled_by_one: that there is one; by_content: what one is, but not when.
+    by_shape: the `names` in their metadata only; by_content: what one is, but not when; settled_by_one: that there
+    is one; settled_by_right: the same, where all are right; ordered: what comes before it.
     """
     by_shape = not BY_VALUE & rule.keys() and not any(any(each.values()) for each in rule["metadata"])
     once = rule.get("count") == "one"
     counted = once or "before" in rule or key in timed
+    by_content = not {"reached", "joined", "within"} & rule.keys()
     return {
         "by_shape": by_shape and not once,
+        "by_content": by_content,
         "settled_by_one": by_shape and not counted,
-        "by_content": not {"reached", "joined", "within"} & rule.keys(),
+        "settled_by_right": by_content and not counted and "tensors" not in rule,
+        "names": [each.keys() for each in rule["metadata"]],
+        "ordered": "after" in rule or "before" in rule,
     }
 
 
