@@ -10,7 +10,7 @@ from typing import Any
 
 from octathlon.errors import OctathlonError
 from octathlon.scoring.compliance import Filed, RuleSet, either, expand, layers, rules_of, waive
-from octathlon.scoring.constraints import describe, holds, problem
+from octathlon.scoring.constraints import describe, holds, keeps, problem
 from octathlon.scoring.descriptions import division
 from octathlon.scoring.findings import Finding
 from octathlon.scoring.lines import line_bounds
@@ -124,8 +124,7 @@ class _Reading:
 
 def _fits(metadata: Mapping[str, Any], constraints: Mapping[str, Any]) -> bool:
     return all(
-        name in metadata and not (constraint and problem(metadata[name], constraint))
-        for name, constraint in constraints.items()
+        name in metadata and keeps(metadata[name], constraint) for name, constraint in constraints.items()
     )
 
 
@@ -323,7 +322,7 @@ class Checker:
         if "joined" in rule:
             self._join(event, rule["joined"]["by"])
         elif not tally.reached:
-            tally.reached = "reached" not in rule or not problem(event.value, rule["reached"])
+            tally.reached = keeps(event.value, rule.get("reached", NONE))
         if "tensors" in rule:
             self.tensors[str(event.metadata.get("tensor"))] += 1
 
@@ -352,7 +351,7 @@ class Checker:
         for checkpoint, found in self.joined.items():
             if missing := [name for name in metrics if name not in found]:
                 self._add(f"{key}.joined", f"no {missing[0]} of the checkpoint {checkpoint:.40}")
-        return any(not problem(found, rule.get("reached", NONE)) for found in self.joined.values())
+        return any(keeps(found, rule.get("reached", NONE)) for found in self.joined.values())
 
     def _judge_relation(self, key: str, expression: str, tally: _Tally) -> None:
         """Judge a value by those of other keys; where one of these is missing, that is said already."""

@@ -19,6 +19,14 @@ def problem(value: Any, constraint: Mapping[str, Any]) -> str | None:
     return next(_problems(value, constraint), None)
 
 
+def keeps(value: Any, constraint: Mapping[str, Any]) -> bool:
+    """Whether `value` satisfies the constraint; for logs, of which most events do not reach their target."""
+    return all(
+        not any(NESTED[operator](value, operand)) if operator in NESTED else _holds(operator, value, operand)
+        for operator, operand in constraint.items()
+    )
+
+
 def describe(constraint: Mapping[str, Any]) -> str:
     """A constraint in words, e.g. "at least 0.759 and below 1.0"."""
     nested = (f"{name} {describe(inner)}" for name, inner in constraint.get("fields", {}).items())
