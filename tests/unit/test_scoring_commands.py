@@ -156,6 +156,7 @@ def test_what_is_not_used_is_listed_with_its_reason(tree):
     ):
         assert words in shown
     assert "unused" not in run(score, tree).stdout
+    assert run(score, folder, "--unused").stdout.count("unused") == 2  # what is outside was not asked for
     assert f"unused {folder / 'result_0.txt'}" not in shown
 
 

@@ -51,7 +51,7 @@ def score(
         from octathlon.scoring.text import clean
         from octathlon.scoring.unused import unused
 
-        for each in [*unused(entries), *skipped]:
+        for each in [*unused(entries, paths), *skipped]:
             click.echo(clean(f"unused {each.path}: {each.reason}"))
 
 

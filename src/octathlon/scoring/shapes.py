@@ -19,6 +19,8 @@ from octathlon.scoring.logs import MLLOG, Event
 
 MOST = 20_000
 """Shapes that are remembered; more are not worth their memory."""
+LONGEST = 4096
+"""Bytes of a line whose shape is remembered; real events are shorter."""
 DIGITS = bytes.maketrans(b"123456789", b"000000000")
 ZERO = ord("0")
 
@@ -78,7 +80,8 @@ class Shapes:
         times = _TIME.findall(text)
         names = frozenset(event.metadata)
         if (
-            len(times) != 1
+            len(text) > LONGEST
+            or len(times) != 1
             or text.count(b'"time_ms"') != 1
             or text.count(b'"metadata": {') != 1
             or text.count(b'"value": ') != 1

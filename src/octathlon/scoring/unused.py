@@ -11,11 +11,15 @@ from octathlon.scoring.scaling import FILE as SCALING
 from octathlon.scoring.tree import Folder, Skipped
 
 
-def unused(entries: Iterable[Entry]) -> list[Skipped]:
+def unused(entries: Iterable[Entry], paths: Iterable[Path]) -> list[Skipped]:
     """The files and folders beside the logs of entries, and the descriptions beside theirs, in order.
 
     Neither the source code of the organisations nor what is below an unused folder is listed.
+
+    Args:
+        paths: what was asked for; nothing outside of it is listed.
     """
+    asked = [Path(os.path.abspath(path)) for path in paths]  # noqa: PTH100 (as in `find_folders`)
     entries = list(entries)
     systems: dict[Path, set[str]] = {}
     for entry in entries:
@@ -24,7 +28,8 @@ def unused(entries: Iterable[Entry]) -> list[Skipped]:
     found = [each for entry in entries for each in _beside_logs(entry)]
     found += _beside_folders([entry.filing.folder for entry in entries])
     found += [each for folder, names in systems.items() for each in _beside_descriptions(folder, names)]
-    return sorted(found, key=lambda each: each.path)
+    inside = [each for each in found if any(each.path.is_relative_to(path) for path in asked)]
+    return sorted(inside, key=lambda each: each.path)
 
 
 def _beside_logs(entry: Entry) -> Iterator[Skipped]:
