@@ -2,9 +2,10 @@
 
     python benchmarks/scoring.py TREE [EXPECTED.csv]
 
-TREE holds organisations, e.g. the results of v1.1. EXPECTED.csv, with the columns folder and score_minutes,
-says which entries each gets right; without it they are only counted. Both start from a warm cache, and both
-times include the start of the process. The peer works on a copy, because it writes into the tree it reads.
+TREE holds the organisations of one round of MLPerf Training, v1.0 or later. EXPECTED.csv, with the columns
+folder and score_minutes, says which entries each gets right; without it they are only counted. Both start
+from a warm cache, and both times include the start of the process. The peer works on a copy, because it
+writes into the tree it reads.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+
+from octathlon.scoring.rules import load_round
 
 TOLERANCE = 1e-6
 """Minutes by which a right score may differ."""
@@ -29,9 +33,9 @@ import json, sys, pathlib
 from mlperf_logging.result_summarizer.result_summarizer import summarize_results
 
 scores = {}
-for org in map(pathlib.Path, sys.argv[2:]):
+for org in map(pathlib.Path, sys.argv[3:]):
     try:
-        rows = summarize_results(str(org), "training", "1.1.0")[0].to_dict("records")
+        rows = summarize_results(str(org), "training", sys.argv[2])[0].to_dict("records")
     except Exception as error:
         print(f"peer on {org.name}: {type(error).__name__}: {error}", file=sys.stderr)
         continue
@@ -42,13 +46,14 @@ for org in map(pathlib.Path, sys.argv[2:]):
 pathlib.Path(sys.argv[1]).write_text(json.dumps(scores))
 """
 
+OURS = "ours.csv"
 Scores = dict[str, float]
 """Folder in the tree -> minutes."""
 
 
 def ours(tree: Path, work: Path) -> Scores:
     """By `octathlon score`."""
-    table = work / "ours.csv"
+    table = work / OURS
     run(
         sys.executable,
         "-m",
@@ -67,8 +72,16 @@ def peer(tree: Path, work: Path) -> Scores:
     """By mlperf_logging, one organisation after the other."""
     table = work / "peer.json"
     organisations = sorted(path.parent for path in tree.glob("*/results"))
-    run(sys.executable, "-c", PEER, table, *organisations, log=work / "peer.log", cwd=work)
+    command = (sys.executable, "-c", PEER, table, ruleset(work / OURS), *organisations)
+    run(*command, log=work / "peer.log", cwd=work)
     return {folder: score for folder, score in json.loads(table.read_text()).items() if math.isfinite(score)}
+
+
+def ruleset(table: Path) -> str:
+    """That of the round which most of our scores are of."""
+    with table.open(newline="") as file:
+        rounds = Counter(row["round"] for row in csv.DictReader(file) if row["round"])
+    return load_round(max(rounds, key=rounds.get)).ruleset
 
 
 def run(*command: str | Path, log: Path, cwd: Path) -> None:

@@ -48,6 +48,7 @@ BAD = {  # texts that a command itself has to refuse
     "paths": ["{}/missing", "x" * 300],
     "round_name": ["v9.9", "../rounds/v1.1", "x" * 300],
     "runs": ["", "0", "-1", "x", "nope=3", "dlrm=0", "9" * 5000],
+    "with_unused": [],  # it takes no value
     "identity": [],  # any text: it is only kept
     "config": [],  # any mapping: it is only kept
     "alone": [],  # a flag

@@ -138,6 +138,29 @@ def test_scoring_starts_without_heavy_libraries(tree):
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_what_is_not_used_is_listed_with_its_reason(tree):
+    (folder,) = {path.parent for path in tree.rglob("result_0.txt")}
+    (folder / "notes.md").write_text("")
+    (folder / ".result_1.txt").write_text("")
+    (folder.parent / "bert").mkdir()
+    (folder.parents[1] / "old").mkdir()
+    systems = folder.parents[2] / "systems"
+    systems.mkdir(exist_ok=True)
+    (systems / "other.json").write_text("{}")
+    shown = run(score, tree, "--unused").stdout
+    for words in (
+        f"unused {folder / 'notes.md'}: not called like a log",
+        f"unused {folder / '.result_1.txt'}: hidden",
+        f"unused {folder.parent / 'bert'}: no logs",
+        f"unused {folder.parents[1] / 'old'}: in no benchmark's folder",
+        f"unused {systems / 'other.json'}: describes a system that has no results",
+    ):
+        assert words in shown
+    assert "unused" not in run(score, tree).stdout
+    assert run(score, folder, "--unused").stdout.count("unused") == 2  # what is outside was not asked for
+    assert f"unused {folder / 'result_0.txt'}" not in shown
+
+
 def test_compare_reads_trees_and_tables(tree, tmp_path):
     run(score, tree, "--csv", tmp_path / "ours.csv")
     from_tree, from_table = run(compare, tree, "--alone"), run(compare, tmp_path / "ours.csv", "--alone")

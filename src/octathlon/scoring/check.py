@@ -17,10 +17,11 @@ from octathlon.scoring.entries import NONE_CHOSEN, Entry, is_benchmark, score_fo
 from octathlon.scoring.findings import Finding, Report
 from octathlon.scoring.identity import check_identity
 from octathlon.scoring.repository import check_repository
+from octathlon.scoring.scaling import FILE as SCALING
 from octathlon.scoring.seeds import check_seeds
 from octathlon.scoring.systems import check_description
 from octathlon.scoring.text import some
-from octathlon.scoring.tree import Folder, find_folders, is_file, is_folder
+from octathlon.scoring.tree import NO_RESULTS, find_folders, is_file, is_folder
 
 
 def check_path(
@@ -96,11 +97,12 @@ def _check_entry(entry: Entry) -> Iterator[Report]:
     reports = _check_logs(entry)
     yield from reports if entry.score.minutes is None else map(_softened, reports)
     findings = [
+        *_contested(entry),
         *_check_name(entry),
         *_check_runs(entry),
         *_check_batch_sizes(entry),
         *(check_identity(entry) if folder.results else ()),
-        *_check_files(folder),
+        *_check_files(entry),
         *(_check_closed(entry) if entry.division == "closed" else ()),
     ]
     yield Report(folder.path, [waive(finding, entry.round, entry.folder) for finding in findings])
@@ -116,6 +118,12 @@ def _softened(report: Report) -> Report:
     return Report(report.path, [replace(finding, severity="warning") for finding in report.findings])
 
 
+def _contested(entry: Entry) -> Iterator[Finding]:
+    """What the official tool of the round made of the result, and why not what its logs say."""
+    if words := entry.filing.rules.contested.get(entry.folder):
+        yield Finding("warning", "score.contested", words)
+
+
 def _check_name(entry: Entry) -> Iterator[Finding]:
     folder = entry.filing.folder
     if folder.results and entry.filing.rules.task(folder.path.name) is None:
@@ -126,7 +134,7 @@ def _check_name(entry: Entry) -> Iterator[Finding]:
 def _check_runs(entry: Entry) -> Iterator[Finding]:
     count, needed = len(entry.runs), entry.runs_needed
     failed = count - len(entry.converged)
-    if count != needed:
+    if count < needed or (count > needed and entry.filing.folder.mode != "weak"):
         yield Finding("error", "runs.count", f"{count} logs, not {needed}")
     if count >= needed and entry.score.minutes is None:
         yield Finding("error", "runs.compliance", entry.reason)
@@ -145,9 +153,12 @@ def _check_batch_sizes(entry: Entry) -> Iterator[Finding]:
         yield Finding("error", "global_batch_size.alike", words)
 
 
-def _check_files(folder: Folder) -> Iterator[Finding]:
-    known = {path.name for path in folder.logs}
-    others = sorted(entry.name for entry in os.scandir(folder.path) if entry.name not in known)
+def _check_files(entry: Entry) -> Iterator[Finding]:
+    folder = entry.filing.folder
+    known = {path.name for path in folder.logs} | NO_RESULTS
+    if entry.filing.rules.scaled:
+        known.add(SCALING)
+    others = sorted(each.name for each in folder.path.iterdir() if each.name not in known)
     if others:
         words = "1 file that is no log" if len(others) == 1 else f"{len(others)} files that are no logs"
         yield Finding("warning", "files.unknown", f"{words}: {some(others)}")
@@ -158,7 +169,7 @@ def _check_closed(entry: Entry) -> Iterable[Finding]:
     organisation = entry.filing.folder.organisation
     code = _code(organisation, entry.benchmark) if organisation else None
     if has_rules(entry.round):
-        yield from check_seeds([run.log.path for run in entry.runs if not run.log.unreadable], code)
+        yield from check_seeds([run.log for run in entry.runs if not run.log.unreadable], code)
     yield from _check_schedule(entry)
     for flag in entry.convergence:
         yield Finding("warning", "rcp", flag)

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from octathlon.errors import OctathlonError
-from octathlon.scoring.compliance import Filed, Rules, either, expand, layers, rules_of, waive
-from octathlon.scoring.constraints import describe, problem
+from octathlon.scoring.compliance import Filed, RuleSet, either, expand, layers, rules_of, waive
+from octathlon.scoring.constraints import describe, holds, keeps, problem
 from octathlon.scoring.descriptions import division
 from octathlon.scoring.findings import Finding
 from octathlon.scoring.lines import line_bounds
-from octathlon.scoring.logs import BadLine, Event, marked_lines, parse_line, read_blocks
-from octathlon.scoring.runs import Log, Recorder
-from octathlon.scoring.shapes import DIGITS, Shape, Shapes, leading_zero
+from octathlon.scoring.logs import MLLOG, BadLine, Event, marked_lines, parse_line, read_blocks
+from octathlon.scoring.runs import KEYS, MOST_EVALUATIONS, Log, Recorder
+from octathlon.scoring.shapes import DIGITS, ZERO, Firsts, Shape, Shapes
 
 CHOICE = ("submission_division", "submission_benchmark", "opt_name")
 """The first values of these keys choose the rules of a log."""
@@ -26,6 +26,8 @@ LATEST_CHOICE = 100_000
 MARKER = ":::MLLOG"
 NONE: Mapping[str, Any] = {}
 UNFILED = Filed()
+NO_RULES = RuleSet({})
+"""Until they are known."""
 _SHAPES = Shapes()
 """Of all logs that this process reads."""
 
@@ -38,47 +40,93 @@ def check_log(path: Path, round_name: str, filed: Filed = UNFILED) -> list[Findi
 
 def read_and_check(path: Path, round_name: str, filed: Filed) -> tuple[Log, list[Finding]]:
     """What scoring needs of a log, and what breaks the rules of a round in it, in one reading."""
-    recorder, checker = Recorder(path), Checker(round_name, filed)
-    settled: set[bytes] = set()  # shapes of which more lines change nothing
-
-    def report(bad: BadLine) -> None:
-        recorder.report(bad)
-        checker.unreadable(bad)
-
+    reading = _Reading(path, round_name, filed)
+    log = reading.recorder.log
     try:
-        for line, block in read_blocks(path, report):
-            recorder.measure(block)
-            checker.look_ahead(block)
-            for number, text in marked_lines(block, line):
-                outline = text.translate(DIGITS)
-                if outline in settled and not leading_zero(text):
-                    continue
-                shape = _SHAPES.find(outline, text)
-                if shape is None or recorder.needs(shape.key) or not checker.pass_over(shape, text, number):
-                    _read_line(text, number, recorder, checker, learn=shape is None)
-                elif checker.is_settled(shape.key):
-                    settled.add(outline)
+        for line, block in read_blocks(path, reading.report):
+            reading.recorder.measure(block)
+            reading.read(block, line)
     except OctathlonError as error:
-        recorder.log.unreadable = str(error)
-        return recorder.log, [Finding("error", "log.file", str(error))]
-    found = [waive(finding, round_name, filed.entry) for finding in checker.finish()]
-    return recorder.log, sorted(found, key=lambda finding: finding.severity)
+        log.unreadable = str(error)
+        return log, [Finding("error", "log.file", str(error))]
+    found = [waive(finding, round_name, filed.entry) for finding in reading.checker.finish()]
+    return log, sorted(found, key=lambda finding: finding.severity)
 
 
-def _read_line(text: bytes, number: int, recorder: Recorder, checker: Checker, *, learn: bool) -> None:
-    """Parse a line; one that is damaged or has several keys in it may hide events that a search sees otherwise."""
-    problems: list[BadLine] = []
-    event = parse_line(text, number, problems.append)
-    for each in problems:
-        checker.unreadable(each)
-    if event is not None:
-        checker.see(event)
-    if problems or event is None or event.marker != MARKER or text.count(b'"key"') != 1:
-        recorder.search(text, number)
-        return
-    recorder.see(event)
-    if learn:
+class _Reading:
+    """One reading of a log for two: the recorder, and the checker. Lines that neither needs are passed over."""
+
+    def __init__(self, path: Path, round_name: str, filed: Filed) -> None:
+        self.recorder = Recorder(path)
+        self.checker = Checker(round_name, filed)
+        self.settled: dict[bytes, Firsts] = {}
+        """Outlines of which more lines of this log change nothing."""
+
+    def report(self, bad: BadLine) -> None:
+        """Take a line that is not quite an event."""
+        self.recorder.report(bad)
+        self.checker.unreadable(bad)
+
+    def read(self, block: bytes, line: int) -> None:
+        """Take whole lines, of which the first is number `line`."""
+        self.checker.look_ahead(block)
+        settled, ignored, bare = self.settled, self.checker.rules.ignored, b"MLPerf: " in block
+        outlines, texts = block.translate(DIGITS).split(b"\n"), block.split(b"\n")
+        for number, (outline, text) in enumerate(zip(outlines, texts, strict=True), line):
+            firsts = ignored.get(outline) or settled.get(outline)
+            if firsts is not None and ZERO not in firsts(text):
+                continue
+            if b":::ML" not in text and not (bare and b"MLPerf: " in text):
+                continue
+            if b"\r" in text and b"\r" in text[:-1]:
+                for _, part in marked_lines(text, number):
+                    self._take(part.translate(DIGITS), part, number)
+            else:
+                self._take(outline, text, number)
+
+    def _take(self, outline: bytes, text: bytes, number: int) -> None:
+        """Take one line with a marker."""
+        shape = _SHAPES.find(outline, text)
+        if shape is None:
+            self._parse(text, number)
+        elif shape.key in self.recorder.wanted or not self.checker.pass_over(shape, text, number):
+            self._take_whole(shape, text, number)
+        elif self.checker.is_settled(shape.key):
+            ignored = shape.key not in KEYS and shape.key not in self.checker.rules.by_key
+            (self.checker.rules.ignored if ignored else self.settled)[outline] = shape.firsts
+
+    def _take_whole(self, shape: Shape, text: bytes, number: int) -> None:
+        """Take a line of a known shape with its values, which are parsed if they are not known too."""
+        event = self.checker.recall(shape, text, number)
+        if event is None:
+            try:
+                event = shape.event(text, number)
+            except ValueError:  # NaN, or a number that is none
+                self._parse(text, number)
+                return
+            if self.checker.see(event):
+                self.checker.rules.remember(shape.content(text), event)
+        self.recorder.see(event)
+
+    def _parse(self, text: bytes, number: int) -> None:
+        """Parse a line; one that is damaged or has several keys in it may hide events that a search sees otherwise."""
+        problems: list[BadLine] = []
+        event = parse_line(text, number, problems.append)
+        for each in problems if MLLOG in text else ():  # the official parser sees no other lines
+            self.checker.unreadable(each)
+        if event is not None:
+            self.checker.see(event)
+        if problems or event is None or event.marker != MARKER or text.count(b'"key"') != 1:
+            self.recorder.search(text, number)
+            return
+        self.recorder.see(event)
         _SHAPES.learn(text, event)
+
+
+def _fits(metadata: Mapping[str, Any], constraints: Mapping[str, Any]) -> bool:
+    return all(
+        name in metadata and keeps(metadata[name], constraint) for name, constraint in constraints.items()
+    )
 
 
 @dataclass(slots=True)
@@ -104,10 +152,12 @@ class Checker:
     """The first values of the keys of CHOICE."""
     waiting: list[Event | BadLine] | None = field(default_factory=list)
     """What comes before the rules are known; None: they are."""
-    rules: Rules = field(default_factory=dict)
+    rules: RuleSet = NO_RULES
     findings: dict[str, Finding] = field(default_factory=dict)
     tallies: dict[str, _Tally] = field(default_factory=dict)
     tensors: Counter[str] = field(default_factory=Counter)
+    joined: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Checkpoint -> metric -> value, where each metric is an event of its own."""
 
     def look_ahead(self, block: bytes) -> None:
         """Find the values that choose the rules, so that not so many events wait for them."""
@@ -126,38 +176,46 @@ class Checker:
         else:
             self.waiting.append(bad)
 
-    def see(self, event: Event) -> None:
-        """Take the next event."""
+    def see(self, event: Event) -> bool:
+        """Take the next event; gives whether another one with this content needs no judgement but when it is."""
         if self.waiting is None:
-            if (rule := self.rules.get(event.key)) is not None:
-                self._judge(event, rule)
-            return
+            rule = self.rules.by_key.get(event.key)
+            return rule is not None and self._judge(event, rule) and rule["by_content"]
         self.waiting.append(event)
         if event.key in CHOICE:
             self.first.setdefault(event.key, event.value)
             self._choose_rules_if_known()
         elif len(self.waiting) >= LATEST_CHOICE:
             self._choose_rules()
+        return False
 
     def pass_over(self, shape: Shape, text: bytes, line: int) -> bool:
-        """Take the next event by its shape alone, if that is enough."""
+        """Take the next event by its shape, or because its content is known, if that is enough."""
         if self.waiting is not None:
             return False
-        rule = self.rules.get(shape.key)
+        rule = self.rules.by_key.get(shape.key)
         if rule is None:
             return True
-        if not rule["by_shape"] or not shape.names >= rule.get("metadata", NONE).keys():
+        if not rule["by_shape"]:
+            settled = rule["settled_by_right"] and shape.key in self.tallies
+            return settled and shape.content(text) in self.rules.right
+        if not any(map(shape.names.issuperset, rule["names"])):
             return False
-        if rule.get("count") == "one" and not shape.fixed:
-            return False
-        event = Event(line, float(text[shape.start : shape.end]), shape.key, shape.value, NONE)
-        self._judge_order(event, rule)
-        self._count(event, rule)
+        self._take(Event(line, shape.time_ms(text), shape.key, None, NONE), rule)
         return True
+
+    def recall(self, shape: Shape, text: bytes, line: int) -> Event | None:
+        """Take the next event if another one with its content was right; gives it."""
+        known = self.rules.right.get(shape.content(text)) if self.waiting is None else None
+        if known is None:
+            return None
+        event = Event(line, shape.time_ms(text), known.key, known.value, known.metadata)
+        self._take(event, self.rules.by_key[known.key])
+        return event
 
     def is_settled(self, key: str) -> bool:
         """Whether nothing depends on how many more such events there are, or when."""
-        rule = self.rules.get(key)
+        rule = self.rules.by_key.get(key)
         return rule is None or rule["settled_by_one"]
 
     def finish(self) -> list[Finding]:
@@ -166,11 +224,15 @@ class Checker:
             self._choose_rules()
         if not self.tallies:
             self._add("log.empty", f"no event of a {self.round_name} log")
-        for key, rule in self.rules.items():
+        for key, rule in self.rules.by_key.items():
             tally = self.tallies.get(key, _Tally())
             self._judge_count(key, rule, tally)
+            if "joined" in rule:
+                tally.reached = self._judge_joined(key, rule)
             if tally.count and "reached" in rule and not tally.reached:
                 self._add(f"{key}.reached", f"no value is {describe(rule['reached'])}", tally.line)
+            if tally.count and "holds" in rule:
+                self._judge_relation(key, rule["holds"], tally)
             if "tensors" in rule and tally.count:
                 self._judge_tensors(key, rule)
         for keys in either(self.round_name):
@@ -214,20 +276,28 @@ class Checker:
             }  # open is less strict
             self._add("submission_division.alike", words, rule=kind)
 
-    def _judge(self, event: Event, rule: Mapping[str, Any]) -> None:
-        """Written for speed, as is `_count`: logs have a thousand events each, of which nearly all are right."""
-        if (value := rule.get("value")) and (wrong := problem(event.value, value)):
+    def _judge(self, event: Event, rule: Mapping[str, Any]) -> bool:
+        """Take an event; gives whether its content is right."""
+        wrong = problem(event.value, rule["value"]) if "value" in rule else None
+        if wrong:
             self._broken(event, rule, "value", wrong)
-        for name, constraint in rule.get("metadata", NONE).items():
-            if name not in event.metadata or (constraint and problem(event.metadata[name], constraint)):
-                self._broken(event, rule, "metadata", problem(event.metadata, {"fields": rule["metadata"]}))
-                break
-        self._judge_order(event, rule)
+        misfit = not any(_fits(event.metadata, each) for each in rule["metadata"])
+        if misfit:
+            words = (problem(event.metadata, {"fields": each}) for each in rule["metadata"])
+            self._broken(event, rule, "metadata", " and ".join(words))
         for key, minutes in rule.get("within", NONE).items():
             if key in self.tallies and event.time_ms - self.tallies[key].time_ms >= minutes * 60_000:
                 self._broken(event, rule, "within", f"comes {minutes} minutes or more after the first {key}")
-        if (advice := rule.get("advice")) and (words := problem(event.value, advice)):
-            self._broken(event, {"severity": "warning"}, "advice", words)
+        advice = problem(event.value, rule["advice"]) if "advice" in rule else None
+        if advice:
+            self._broken(event, {"severity": "warning"}, "advice", advice)
+        self._take(event, rule)
+        return not (wrong or misfit or advice)
+
+    def _take(self, event: Event, rule: Mapping[str, Any]) -> None:
+        """Judge when an event comes, and count it."""
+        if rule["ordered"]:
+            self._judge_order(event, rule)
         self._count(event, rule)
 
     def _judge_order(self, event: Event, rule: Mapping[str, Any]) -> None:
@@ -250,8 +320,10 @@ class Checker:
             tally.time_ms = event.time_ms
         if tally.alike and event.value != tally.value:
             tally.alike = False
-        if not tally.reached:
-            tally.reached = not problem(event.value, rule.get("reached", NONE))
+        if "joined" in rule:
+            self._join(event, rule["joined"]["by"])
+        elif not tally.reached:
+            tally.reached = keeps(event.value, rule.get("reached", NONE))
         if "tensors" in rule:
             self.tensors[str(event.metadata.get("tensor"))] += 1
 
@@ -262,6 +334,31 @@ class Checker:
             kind = {"severity": "warning"} if tally.alike else rule
             values = "with one value" if tally.alike else "with different values"
             self._add(f"{key}.count", f"stands {tally.count} times {values}, not once", tally.line, kind)
+
+    def _join(self, event: Event, name: str) -> None:
+        """Take one metric of a checkpoint, or (no `metric` is said) several."""
+        if name in event.metadata and len(self.joined) < MOST_EVALUATIONS:
+            metrics = self.joined.setdefault(str(event.metadata[name]), {})
+            if "metric" in event.metadata:
+                metrics[str(event.metadata["metric"])] = event.value
+            elif isinstance(event.value, dict):
+                metrics.update(event.value)
+
+    def _judge_joined(self, key: str, rule: Mapping[str, Any]) -> bool:
+        """Judge the checkpoints; gives whether one reached the target."""
+        metrics, needed = rule["joined"]["metrics"], rule["joined"]["count"]
+        if len(self.joined) < needed:
+            self._add(f"{key}.count", f"{len(self.joined)} checkpoints, at least {needed} are required")
+        for checkpoint, found in self.joined.items():
+            if missing := [name for name in metrics if name not in found]:
+                self._add(f"{key}.joined", f"no {missing[0]} of the checkpoint {checkpoint:.40}")
+        return any(keeps(found, rule.get("reached", NONE)) for found in self.joined.values())
+
+    def _judge_relation(self, key: str, expression: str, tally: _Tally) -> None:
+        """Judge a value by those of other keys; where one of these is missing, that is said already."""
+        others = {name: each.value for name, each in self.tallies.items()}
+        if not holds(expression, tally.value, others):
+            self._add(f"{key}.holds", f"{tally.value!r:.60} does not keep {expression}", tally.line)
 
     def _judge_tensors(self, key: str, rule: Mapping[str, Any]) -> None:
         wanted = Counter(name for pattern in rule["tensors"] for name in expand(pattern))

@@ -27,7 +27,16 @@ SHOWN = 10
 @output("--csv", "csv_file", help="Write every column, at full precision.")
 @output("--json", "json_file", help="Write the same and every run.")
 @output("--markdown", help="Write a table for readers.")
-def score(paths: Sequence[Path], round_name: str | None, runs: Mapping[str, int], **files: Any) -> None:
+@click.option(
+    "--unused", "with_unused", is_flag=True, help="List what PATHS hold that no score is made from."
+)
+def score(
+    paths: Sequence[Path],
+    round_name: str | None,
+    runs: Mapping[str, int],
+    with_unused: bool,
+    **files: Any,
+) -> None:
     """Score the logs in PATHS: results trees, organisations, systems, benchmark folders or single logs.
 
     Nothing is written into them. A result without a score says why.
@@ -38,6 +47,12 @@ def score(paths: Sequence[Path], round_name: str | None, runs: Mapping[str, int]
     entries, skipped = score_paths(paths, round_name, runs)
     write_tables(entries, skipped, **files)
     _show(entries, skipped)
+    if with_unused:
+        from octathlon.scoring.text import clean
+        from octathlon.scoring.unused import unused
+
+        for each in [*unused(entries, paths), *skipped]:
+            click.echo(clean(f"unused {each.path}: {each.reason}"))
 
 
 def _show(entries: Sequence[Entry], skipped: Sequence[Skipped]) -> None:

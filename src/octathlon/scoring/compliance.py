@@ -10,16 +10,19 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
 from octathlon.scoring import rule_data
 from octathlon.scoring.findings import Finding
+from octathlon.scoring.logs import Event
 from octathlon.scoring.rules import load_round
 
 Rules = Mapping[str, dict[str, Any]]
-BY_VALUE = {"value", "reached", "tensors", "advice", "within"}
+MOST_RIGHT = 2_000
+"""Events that are remembered; the tensors and the blocks of a log are fewer."""
+BY_VALUE = {"value", "reached", "tensors", "advice", "within", "holds", "joined"}
 """What a rule asks about the values of an event, not only whether and when there is one."""
 
 
@@ -64,32 +67,78 @@ def either(round_name: str) -> list[list[str]]:
     return data["either"] if "either" in data else either(data["base"])
 
 
-def rules_of(round_name: str, division: Any, benchmark: Any, optimizer: Any) -> Rules:
+@dataclass(frozen=True, slots=True, eq=False)
+class RuleSet:
+    """The rules for the logs of one benchmark, and what is known of such logs' lines."""
+
+    by_key: Rules
+    ignored: dict[bytes, Any] = field(default_factory=dict)
+    """Outlines of lines (see `shapes`) that no rule is about."""
+    right: dict[bytes, Event] = field(default_factory=dict)
+    """Lines without their times -> events that break no rule, whenever they are logged."""
+
+    def remember(self, content: bytes, event: Event) -> None:
+        """Take an event that breaks no rule."""
+        if len(self.right) < MOST_RIGHT:
+            self.right[content] = event
+
+
+def rules_of(round_name: str, division: Any, benchmark: Any, optimizer: Any) -> RuleSet:
     """The rules for a log: all layers that apply, later entries in place of earlier ones."""
-    names = ("common", f"{division}", f"{division}_{benchmark}", f"{division}_{benchmark}_{optimizer}")
-    rules = {key: rule for name in names for key, rule in layers(round_name).get(name, {}).items()}
+    return _rules_of(round_name, f"{division}", f"{benchmark}", f"{optimizer}")
+
+
+@cache
+def _rules_of(round_name: str, division: str, benchmark: str, optimizer: str) -> RuleSet:
     numbers = rule_data.load(round_name)
+    names = ["common", division]
+    if benchmark in numbers["benchmarks"]:
+        names += [f"{division}_{benchmark}", f"{division}_{benchmark}_{optimizer}"]
+    rules = {key: rule for name in names for key, rule in layers(round_name).get(name, {}).items()}
     full = {key: _with_numbers(rule, benchmark, numbers) for key, rule in rules.items() if rule is not None}
     timed = {key for rule in full.values() for key in rule.get("within", ())}
-    return {key: rule | _effort(key, rule, timed) for key, rule in full.items()}
+    return RuleSet({key: rule | _effort(key, rule, timed) for key, rule in full.items()})
 
 
-def _effort(key: str, rule: Mapping[str, Any], timed: set[str]) -> dict[str, bool]:
-    """How little must be known of a rule's events: by_shape, their names only; settled_by_one, that there is one."""
-    by_shape = not BY_VALUE & rule.keys() and not any(rule.get("metadata", {}).values())
-    counted = rule.get("count") == "one" or "before" in rule or key in timed
-    return {"by_shape": by_shape, "settled_by_one": by_shape and not counted}
+def _choices(rule: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What the metadata must have, of which one is enough."""
+    metadata = rule.get("metadata", {})
+    return metadata if isinstance(metadata, list) else [metadata]
+
+
+def _effort(key: str, rule: Mapping[str, Any], timed: set[str]) -> dict[str, Any]:
+    """How little must be known of a rule's events.
+
+    by_shape: the `names` in their metadata only; by_content: what one is, but not when; settled_by_one: that there
+    is one; settled_by_right: the same, where all are right; ordered: what comes before it.
+    """
+    by_shape = not BY_VALUE & rule.keys() and not any(any(each.values()) for each in rule["metadata"])
+    once = rule.get("count") == "one"
+    counted = once or "before" in rule or key in timed
+    by_content = not {"reached", "joined", "within"} & rule.keys()
+    return {
+        "by_shape": by_shape and not once,
+        "by_content": by_content,
+        "settled_by_one": by_shape and not counted,
+        "settled_by_right": by_content and not counted and "tensors" not in rule,
+        "names": [each.keys() for each in rule["metadata"]],
+        "ordered": "after" in rule or "before" in rule,
+    }
 
 
 def _with_numbers(rule: dict[str, Any], benchmark: Any, numbers: Mapping[str, Any]) -> dict[str, Any]:
     """A rule that names numbers of the round (target, limits) with these in place."""
-    changes: dict[str, Any] = {}
+    changes: dict[str, Any] = {"metadata": _choices(rule)}
+    if "joined" in rule:
+        changes["joined"] = {**rule["joined"], "metrics": list(numbers["benchmarks"][benchmark]["target"])}
+    if rule.get("value") == {"in": "benchmarks"}:
+        changes["value"] = {"in": list(numbers["benchmarks"])}
     if rule.get("reached") == "target":
         target = numbers["benchmarks"][benchmark]["target"]
         changes["reached"] = {"fields": target} if len(target) > 1 else next(iter(target.values()))
     if "within" in rule:
         changes["within"] = {key: numbers[limit] for key, limit in rule["within"].items()}
-    return rule | changes if changes else rule
+    return rule | changes
 
 
 def expand(pattern: str) -> list[str]:

@@ -19,11 +19,35 @@ def problem(value: Any, constraint: Mapping[str, Any]) -> str | None:
     return next(_problems(value, constraint), None)
 
 
+def keeps(value: Any, constraint: Mapping[str, Any]) -> bool:
+    """Whether `value` satisfies the constraint; for logs, of which most events do not reach their target."""
+    return all(
+        not any(NESTED[operator](value, operand)) if operator in NESTED else _holds(operator, value, operand)
+        for operator, operand in constraint.items()
+    )
+
+
 def describe(constraint: Mapping[str, Any]) -> str:
     """A constraint in words, e.g. "at least 0.759 and below 1.0"."""
     nested = (f"{name} {describe(inner)}" for name, inner in constraint.get("fields", {}).items())
     plain = (WORDS[operator].format(operand) for operator, operand in constraint.items() if operator in WORDS)
     return " and ".join([*plain, *nested])
+
+
+def holds(expression: str, value: Any, others: Mapping[str, Any]) -> bool:
+    """Whether an expression in Python holds of a value and those of other keys, by name."""
+    names = {
+        "__builtins__": {},
+        "close": _close,
+        "whole": _whole,
+        "ceil": math.ceil,
+        **others,
+        "value": value,
+    }
+    try:
+        return bool(eval(expression, names))  # noqa: S307 (an expression of rounds/*.yaml)
+    except (TypeError, ValueError, ArithmeticError, NameError):
+        return False
 
 
 def _problems(value: Any, constraint: Mapping[str, Any]) -> Iterator[str]:
@@ -64,6 +88,10 @@ def _whole(value: float) -> bool:
     return abs(round(value) - value) < TOLERANCE
 
 
+def _close(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=TOLERANCE)
+
+
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
@@ -76,6 +104,7 @@ HOLDS: dict[str, Callable[[Any, Any], bool]] = {
     "equals": lambda value, operand: value == operand,
     "in": lambda value, operand: value in operand,
     "at_least": lambda value, operand: value >= operand,
+    "not_below": lambda value, operand: value >= operand,
     "at_most": lambda value, operand: value <= operand,
     "above": lambda value, operand: value > operand,
     "below": lambda value, operand: value < operand,
@@ -90,6 +119,7 @@ WORDS = {
     "equals": "{}",
     "in": "one of {}",
     "at_least": "at least {}",
+    "not_below": "not below {}",
     "at_most": "at most {}",
     "above": "above {}",
     "below": "below {}",

@@ -82,7 +82,7 @@ class Entry:
     def flags(self) -> tuple[str, ...]:
         """What the rules question without removing the result."""
         contested = self.filing.rules.contested.get(self.folder, "")
-        return (*self.convergence, *_waived(self.filing), *([contested] if contested else []))
+        return (*self.convergence, *_waived(self.filing), *([f"contested: {contested}"] if contested else []))
 
     @property
     def samples_per_second_and_accelerator(self) -> float | None:

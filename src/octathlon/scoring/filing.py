@@ -65,7 +65,7 @@ def read_filed(
     filings = [
         file_folder(folder, [], told[folder.root].rules, told[folder.root].guess) for folder in folders
     ]
-    jobs = {path: _job(each, check) for each in filings for path in each.folder.logs}
+    jobs = {path: job for each in filings for job in [_job(each, check)] for path in each.folder.logs}
     read = map_logs(_read, list(jobs), *zip(*jobs.values(), strict=True), processes=processes)
     return [_with_logs(each, read, jobs) for each in filings]
 
@@ -87,9 +87,9 @@ def _with_logs(
     """The logs may say what the folder and the description do not; those were checked for something else."""
     logs = [read[path][0] for path in filing.folder.logs]
     full = file_folder(filing.folder, logs, filing.rules, filing.guess)
-    findings = {}
+    findings, right = {}, full.filed
     for path in filing.folder.logs:
         round_name, filed = jobs[path]
-        right = not round_name or filed == full.filed
-        findings[path] = read[path][1] if right else check_log(path, round_name, full.filed)
+        same = not round_name or filed == right
+        findings[path] = read[path][1] if same else check_log(path, round_name, right)
     return replace(full, findings=findings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import BinaryIO
 
 BLOCK = 1 << 20
@@ -29,6 +30,7 @@ class BadLine:
 Report = Callable[[BadLine], None]
 
 
+@cache
 def line_patterns(keys: frozenset[str]) -> dict[bytes, re.Pattern[bytes]]:
     """What finds the lines of `keys`, with the key as its group: one pattern a format.
 

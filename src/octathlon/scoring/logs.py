@@ -134,29 +134,25 @@ class Search:
     """
 
     def __init__(self, keys: Iterable[str], report: Report, once: Iterable[str] = ()) -> None:
-        self._keys = frozenset(keys)
         self._report = report
         self._once = frozenset(once)
-        self._given: set[str] = set()
-        self._patterns = line_patterns(self._keys)
-
-    def needs(self, key: str) -> bool:
-        """Whether the next event of a key is to be given."""
-        return key in self._keys and key not in self._given
+        self.wanted = set(keys)
+        """The keys of which the next event is to be given."""
+        self._patterns = line_patterns(frozenset(keys))
 
     def takes(self, key: str) -> bool:
-        """The same, of one that was found without this search, and counts as given now."""
-        needed = self.needs(key)
-        if needed and key in self._once:
-            self._given.add(key)
-        return needed
+        """Whether an event is wanted that was found without this search; it counts as given then."""
+        wanted = key in self.wanted
+        if wanted and key in self._once:
+            self.wanted.discard(key)
+        return wanted
 
     def events(self, block: bytes, line: int) -> Iterator[Event]:
         """The events in whole lines, of which the first is number `line`."""
         counted = end = 0
         for position, found in positions(self._patterns, block):
             key = found.decode()
-            if position < end or key in self._given:
+            if position < end or key not in self.wanted:
                 continue
             start, end = line_bounds(block, position)
             line += block.count(b"\n", counted, start)
@@ -164,10 +160,10 @@ class Search:
             event = parse_line(block[start:end], line, self._report)
             if event is None or event.key != key:
                 self._report(BadLine(line, "lost", "", key))
-            if event is not None and event.key in self._keys:
+            if event is not None and event.key in self.wanted:
                 yield event
                 if key in self._once and event.key == key:
-                    self._given.add(key)
+                    self.wanted.discard(key)
 
 
 def marked_lines(block: bytes, line: int) -> Iterator[tuple[int, bytes]]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from octathlon.errors import OctathlonError
 from octathlon.scoring.logs import UNSTATED, BadLine, Event, Search, read_blocks
@@ -20,6 +20,8 @@ Result = TypeVar("Result")
 
 LARGEST = 1e100
 """No quality, epoch, seed or size is larger; sums of such numbers stay finite."""
+MOST_SEEDS = 10_000
+"""Seed events kept of one log."""
 MOST_EVALUATIONS = 20_000
 """Evaluations kept of one log, so that memory does not grow with it (the published logs have at most 600)."""
 PARALLEL_FROM = 32 << 20
@@ -40,6 +42,16 @@ class Evaluation:
     """Its `samples_count`."""
     step: float | None = None
     """Its `step_num`."""
+
+
+class Seed(NamedTuple):
+    """One `seed`."""
+
+    line: int
+    """Of the log."""
+    value: Any
+    place: tuple[str, str]
+    """File and line of the source code that logged it."""
 
 
 @dataclass(slots=True)
@@ -72,6 +84,7 @@ class Log:
     """The submission_* values, first occurrence, without the prefix."""
     numbers: dict[str, float] = field(default_factory=dict)
     """global_batch_size, seed, train_samples and eval_samples, first occurrence."""
+    seeds: list[Seed] = field(default_factory=list)
     target: Mapping[str, Bounds] = field(default_factory=dict)
     """The run's own target, metric -> bounds, where it logs one (`quality_target`: ours do)."""
     rates: array[float] = field(default_factory=partial(array, "d"))
@@ -88,7 +101,9 @@ class Recorder:
 
     def __init__(self, path: Path) -> None:
         self.log = Log(path)
-        self._search = Search(_HANDLERS, self.report, once=_FIRST)
+        self._search = Search(KEYS, self.report, once=_FIRST)
+        self.wanted = self._search.wanted
+        """The keys of which the next event matters."""
 
     def report(self, bad: BadLine) -> None:
         """Take a line that is not quite an event."""
@@ -106,10 +121,6 @@ class Recorder:
         """Take the throughputs that whole lines state."""
         if len(self.log.rates) < MOST_EVALUATIONS:
             self.log.rates.extend(stated_rates(block))
-
-    def needs(self, key: str) -> bool:
-        """Whether the next event of a key matters."""
-        return self._search.needs(key)
 
     def see(self, event: Event) -> None:
         """Take an event that was found in a plain line."""
@@ -222,6 +233,13 @@ def _on_number(log: Log, event: Event) -> None:
         log.numbers.setdefault(event.key, number)
 
 
+def _on_seed(log: Log, event: Event) -> None:
+    _on_number(log, event)
+    if len(log.seeds) < MOST_SEEDS:
+        place = str(event.metadata.get("file"))[:200], str(event.metadata.get("lineno"))[:40]
+        log.seeds.append(Seed(event.line, event.value, place))
+
+
 def _on_target(log: Log, event: Event) -> None:
     if isinstance(event.value, dict) and not log.target:
         bounds = {str(metric)[:40]: _bounds(fields) for metric, fields in list(event.value.items())[:8]}
@@ -236,7 +254,7 @@ def _bounds(fields: Any) -> Bounds | None:
 
 
 _IDENTITY = tuple(f"submission_{name}" for name in ("org", "platform", "division", "status", "benchmark"))
-_NUMBERS = ("global_batch_size", "seed", "train_samples", "eval_samples")
+_NUMBERS = ("global_batch_size", "train_samples", "eval_samples")
 _FIRST = ("init_start", "quality_target", *_IDENTITY, *_NUMBERS)
 """Of these, the first event counts."""
 _HANDLERS: dict[str, Callable[[Log, Event], None]] = {
@@ -248,9 +266,13 @@ _HANDLERS: dict[str, Callable[[Log, Event], None]] = {
     "eval_error": _on_evaluation,
     "eval_result": _on_checkpoint,
     "quality_target": _on_target,
+    "seed": _on_seed,
     **dict.fromkeys(_IDENTITY, _on_identity),
     **dict.fromkeys(_NUMBERS, _on_number),
 }
+
+KEYS = frozenset(_HANDLERS)
+"""What a recorder takes."""
 
 
 def _number(value: Any) -> float | None:

@@ -14,41 +14,37 @@ from pathlib import Path
 from typing import Any
 
 from octathlon.scoring.findings import Finding
-from octathlon.scoring.logs import Event, read_events
+from octathlon.scoring.runs import Log
 from octathlon.scoring.tree import is_file
 
 SOURCE_SUFFIXES = {
     *(".py", ".cc", ".cpp", ".cxx", ".c", ".h", ".hh", ".hpp", ".hxx"),
     *(".sh", ".sub", ".cu", ".cuh"),
 }
-MOST_SEEDS = 100_000
-"""Seed events read of one log."""
 MOST_FILES = 10_000
 """Files of source code that are searched for the word."""
 
 
-def check_seeds(logs: Iterable[Path], code: Path | None) -> Iterator[Finding]:
+def check_seeds(logs: Iterable[Log], code: Path | None) -> Iterator[Finding]:
     """The findings about the seeds of a result; `code`: the folder of the benchmark's source, if known."""
-    owners: dict[tuple[Any, ...], Path] = {}
+    owners: dict[tuple[Any, ...], Log] = {}
     silent = []
     for log in logs:
-        seeds = {}
-        for event in islice(read_events(log, keys=["seed"]), MOST_SEEDS):
-            seed = _integer(event.value)
+        name, seeds = log.path.name, set()
+        for line, value, place in log.seeds:
+            seed = _integer(value)
             if seed is None:
-                yield Finding(
-                    "error", "seed.value", f"{log.name}: {event.value!r:.60} is not an integer", event.line
-                )
+                yield Finding("error", "seed.value", f"{name}: {value!r:.60} is not an integer", line)
                 continue
-            place = _place(event, seed)
-            if owners.setdefault(place, log) != log:
-                words = f"{log.name} has the seed {seed} of {owners[place].name}, from the same line of code"
-                yield Finding("error", "seed.unique", words, event.line)
-            seeds[seed] = event.line
+            owner = owners.setdefault((place, seed), log)
+            if owner is not log:
+                words = f"{name} has the seed {seed} of {owner.path.name}, from the same line of code"
+                yield Finding("error", "seed.unique", words, line)
+            seeds.add(seed)
         if len(seeds) > 1:
-            yield Finding("warning", "seed.count", f"{log.name} logs {len(seeds)} different seeds")
+            yield Finding("warning", "seed.count", f"{name} logs {len(seeds)} different seeds")
         elif not seeds:
-            silent.append(log.name)
+            silent.append(name)
     if silent and code is not None and _mentions_seed(code):
         words = f"no seed in {', '.join(silent[:5])}, but the source code speaks of seeds"
         yield Finding("warning", "seed.count", words)
@@ -59,10 +55,6 @@ def _integer(value: Any) -> int | None:
         return int(value)
     except (TypeError, ValueError, OverflowError):
         return None
-
-
-def _place(event: Event, seed: int) -> tuple[Any, ...]:
-    return str(event.metadata.get("file")), str(event.metadata.get("lineno")), seed
 
 
 def _mentions_seed(code: Path) -> bool:

@@ -2,29 +2,35 @@
 
 A log has a thousand events, and most differ from one before them in numbers only: times, steps, losses. All
 lines of one shape (the line with every digit made equal) are events of the same key, with the same names in
-their metadata, and as well-formed as the first was. That is all that most rules ask for.
+their metadata, and as well-formed as the first was, unless a number begins with a needless zero, which is no
+JSON: each of them is looked at for that.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-from octathlon.scoring.logs import Event
+import orjson
+
+from octathlon.scoring.logs import MLLOG, Event
 
 MOST = 20_000
 """Shapes that are remembered; more are not worth their memory."""
+LONGEST = 4096
+"""Bytes of a line whose shape is remembered; real events are shorter."""
 DIGITS = bytes.maketrans(b"123456789", b"000000000")
+ZERO = ord("0")
 
 _TIME = re.compile(rb'"time_ms": (\d{1,14})[,}]')
 _CLOSE = re.compile(rb"[:,][\d-]")
 _DIGIT = re.compile(r"\d")
-_LEADING = re.compile(rb"[ \[-]0\d")
+_LONG = re.compile(rb"[ \[-](?=0\d)")
 
-
-def leading_zero(text: bytes) -> bool:
-    """Whether a number may begin with a needless zero, which is no JSON, and not seen in the shape."""
-    return (b" 0" in text or b"-0" in text or b"[0" in text) and _LEADING.search(text) is not None
+Firsts = Callable[[bytes], Any]
+"""The first digits of the numbers in a line that have several: ZERO among them is a needless one."""
 
 
 class Shape(NamedTuple):
@@ -34,11 +40,28 @@ class Shape(NamedTuple):
     start: int
     """Where in the line the digits of the time begin."""
     end: int
-    value: Any
-    fixed: bool
-    """Whether they all have that value."""
+    object: int
+    """Where the JSON begins."""
     names: frozenset[str]
     """Those in the metadata."""
+    firsts: Firsts
+
+    def time_ms(self, text: bytes) -> float:
+        """That of an event of this shape."""
+        return float(text[self.start : self.end])
+
+    def content(self, text: bytes) -> bytes:
+        """All of an event of this shape but its time."""
+        return text[: self.start] + text[self.end :]
+
+    def event(self, text: bytes, line: int) -> Event:
+        """The event in a line of this shape.
+
+        Raises:
+            ValueError: if it has a number that is none in JSON.
+        """
+        fields = orjson.loads(text[self.object :])
+        return Event(line, self.time_ms(text), self.key, fields["value"], fields["metadata"])
 
 
 class Shapes:
@@ -50,14 +73,15 @@ class Shapes:
     def find(self, outline: bytes, text: bytes) -> Shape | None:
         """The shape of a line, and its text with DIGITS made equal; None if no such line was learned."""
         shape = self._known.get(outline)
-        return None if shape is None or leading_zero(text) else shape
+        return None if shape is None or ZERO in shape.firsts(text) else shape
 
     def learn(self, text: bytes, event: Event) -> None:
         """Remember the shape of a line that is one plain event."""
         times = _TIME.findall(text)
         names = frozenset(event.metadata)
         if (
-            len(times) != 1
+            len(text) > LONGEST
+            or len(times) != 1
             or text.count(b'"time_ms"') != 1
             or text.count(b'"metadata": {') != 1
             or text.count(b'"value": ') != 1
@@ -67,6 +91,11 @@ class Shapes:
             or len(self._known) >= MOST
         ):
             return
-        match = _TIME.search(text)
-        fixed = not _DIGIT.search(repr(event.value))
-        self._known[text.translate(DIGITS)] = Shape(event.key, *match.span(1), event.value, fixed, names)
+        outline = text.translate(DIGITS)
+        time, start = _TIME.search(text).span(1), text.rfind(MLLOG) + len(MLLOG)
+        self._known[outline] = Shape(event.key, *time, start, names, _firsts(outline))
+
+
+def _firsts(outline: bytes) -> Firsts:
+    places = [match.end() for match in _LONG.finditer(outline)]
+    return itemgetter(*places, places[0]) if places else itemgetter(slice(0))

@@ -16,7 +16,8 @@ from pathlib import Path
 from statistics import median_low
 
 from octathlon.errors import OctathlonError
-from octathlon.scoring.logs import read_events
+from octathlon.scoring.lines import line_bounds
+from octathlon.scoring.logs import Event, parse_line, read_blocks
 from octathlon.scoring.rules import OURS, Round, all_rounds, load_round
 from octathlon.scoring.tree import Folder
 
@@ -109,13 +110,26 @@ def beginning(path: Path) -> Beginning:
     """The format of a log, its first run_start, and whether it is one of ours. Never raises."""
     ours = False
     try:
-        for event in read_events(path, ("quality_target", "run_start"), size=HEAD):
-            if event.key == "run_start":
+        for _, block in read_blocks(path, lambda _bad: None, HEAD):
+            event, before = _run_start(block)
+            ours = ours or b'"quality_target"' in before
+            if event is not None:
                 return Beginning(event.marker, event.time_ms, ours)
-            ours = True
     except OctathlonError:
         pass  # the reading for scoring says so
     return Beginning()
+
+
+def _run_start(block: bytes) -> tuple[Event | None, bytes]:
+    """The first run_start in whole lines, if any, and what stands before it."""
+    position = -1
+    while (position := block.find(b"run_start", position + 1)) >= 0:
+        start, end = line_bounds(block, position)
+        event = parse_line(block[start:end], 0)
+        if event is not None and event.key == "run_start":
+            return event, block[:start]
+        position = end
+    return None, block
 
 
 def _with_benchmarks(folders: Iterable[Folder], marker: str, newest: float) -> list[Round]:
