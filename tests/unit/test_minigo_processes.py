@@ -57,11 +57,11 @@ def test_two_ranks_share_games_training_and_evaluation(tmp_path: Path) -> None:
 def test_processes_that_compile_at_once_get_along(tmp_path: Path) -> None:
     """From an empty cache: one compiles, the other waits and loads; a third one later compiles nothing."""
     code = (
-        "import time; from octathlon import config;"
+        "import time; from octathlon.benchmarks.minigo import rules;"
         "from octathlon.benchmarks.minigo.compiled import compiling;"
-        "from octathlon.benchmarks.minigo.players import rehearse;"
-        "settings = config.resolve('benchmarks', 'minigo', 'mini', {});\n"
-        "with compiling(): start = time.process_time(); rehearse(settings); print(time.process_time() - start)"
+        "board, go, chains = rules.empty_board(5), rules.geometry(5), rules.empty_chains(5);\n"
+        "with compiling(): start = time.process_time(); rules.find_chains(board, go, chains);"
+        "rules.place(board, go, chains, 3, 1); print(time.process_time() - start)"
     )
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     command = [sys.executable, "-c", code]

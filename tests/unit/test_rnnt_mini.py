@@ -23,7 +23,7 @@ from octathlon.harness.loop import Outcome, timed_run
 from octathlon.receipts import read_json
 
 pytestmark = pytest.mark.slow
-BROKEN_EPOCHS = 14
+BROKEN_EPOCHS = 10
 """More than sound runs need."""
 
 

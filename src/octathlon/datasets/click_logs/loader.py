@@ -110,10 +110,9 @@ class Stream(Iterable[Tensor]):
                 yield from batches
 
     def _begin(self) -> None:
+        """A thread begins with the first GPU, whose memory it would use."""
         if self._device.type == "cuda":
-            torch.cuda.set_device(
-                self._device
-            )  # a thread begins with the first one, whose memory it would use
+            torch.cuda.set_device(self._device)
 
     def _next(self, items: Iterator[list[Key]]) -> tuple[Tensor, ...]:
         """The next batches; none at the end."""
