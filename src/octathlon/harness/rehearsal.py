@@ -18,7 +18,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from octathlon.contracts import Batch, Benchmark, Progress, Run
 from octathlon.errors import OctathlonError
-from octathlon.harness.divergence import Diverged
 from octathlon.harness.kernels import slowest_kernels
 from octathlon.harness.seeds import seed_alike, seed_rank
 from octathlon.harness.stopwatch import Stopwatch
@@ -78,11 +77,11 @@ def _measure(
     benchmark = benchmark_class(settings.model_copy(update={"loader_workers": 0}), run)
     seed_alike(run.seed)
     model = benchmark.build_model()
-    optimizer, schedule = benchmark.build_optimizer(model)
+    optimizer, _ = benchmark.build_optimizer(model)
     seed_rank(run.seed, run.rank)
     model.train()
     batches, loader = _load(benchmark, seconds * LOADING)
-    updates = _Updates(benchmark, model, optimizer, schedule, batches)
+    updates = _Updates(benchmark, model, optimizer, batches)
     training = _train(benchmark, updates, seconds * TRAINING)
     # The evaluation is measured as a run does it: with the workers that were of no use to what came before.
     benchmark.settings = settings
@@ -153,6 +152,19 @@ def _load(benchmark: Benchmark, seconds: float) -> tuple[list[list[Batch]], Fact
     return collector.updates, {"samples_per_s": samples / collector.seconds_per_update}
 
 
+class _Still:
+    """A schedule that keeps all rates at 0. What is learnt from noise, again and again from a few batches, diverges, or
+    has detectors find objects everywhere."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self._groups = optimizer.param_groups
+
+    def set(self, _progress: Progress) -> float:
+        for group in self._groups:
+            group["lr"] = 0.0
+        return 0.0
+
+
 class _Updates:
     """Steps through the trainer, a global batch at a time, with a stopwatch at the seams of a step."""
 
@@ -160,8 +172,7 @@ class _Updates:
         self,
         benchmark: Benchmark,
         model: torch.nn.Module,
-        optimizer: Any,
-        schedule: Any,
+        optimizer: torch.optim.Optimizer,
         batches: list[list[Batch]],
     ) -> None:
         self.stopwatch = Stopwatch(benchmark.run.device)
@@ -169,15 +180,12 @@ class _Updates:
         self._done = 0
         if not benchmark.captured:  # a graph has no seams
             self._phases(benchmark)
-        self.trainer = StepTrainer(benchmark, model, optimizer, schedule, events=None)
+        self.trainer = StepTrainer(benchmark, model, optimizer, _Still(optimizer), events=None)
 
     def next(self) -> None:
         """One update."""
         for batch in self._batches[self._done % len(self._batches)]:
-            with suppress(
-                Diverged
-            ):  # what is learnt again and again from few batches is not what is looked at
-                self.trainer.step(batch)
+            self.trainer.step(batch)
         self._done += 1
 
     def timed(self, count: int) -> list[dict[str, float]]:

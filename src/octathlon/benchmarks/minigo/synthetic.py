@@ -15,7 +15,8 @@ from octathlon.receipts import write_json
 
 
 def write(folder: Path, settings: Settings, data: DatasetSettings, _share: float) -> Settings:
-    """Models that have learnt nothing, and generations of random positions, fewer for each game than real ones."""
+    """Models that have learnt nothing, and generations of random positions, fewer for each game than real ones. No
+    processes are started for self-play, which is not rehearsed."""
     sizes, rng = data.synthetic, np.random.default_rng(0)
     models = {name: f"{name}.safetensors" for name in ("checkpoint", "target")}
     for file in models.values():
@@ -33,7 +34,7 @@ def write(folder: Path, settings: Settings, data: DatasetSettings, _share: float
         "generations": [{"file": file} | generation for file in files],
     }
     write_json(folder / "manifest.json", manifest)
-    return settings
+    return settings.model_copy(update={"selfplay_processes": 0})
 
 
 def _positions(count: int, games: int, size: int, rng: np.random.Generator) -> np.ndarray:
