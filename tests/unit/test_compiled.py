@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from octathlon.benchmarks.bert.model import Dense, Sizes
 from octathlon.benchmarks.maskrcnn.backbone import Bottleneck
+from octathlon.errors import OctathlonError
 from octathlon.harness.trainer import compile_parts
 
 pytestmark = pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler: apt install g++")
@@ -60,3 +61,9 @@ def test_a_step_is_the_uncompiled_one_without_compiling_anew(
         inputs = [channels_last(torch.randn(shape)) for shape in shapes]
         with torch.compiler.set_stance("fail_on_recompile" if number else "default"):
             torch.testing.assert_close(step(compiled, inputs), step(written, inputs), rtol=1e-4, atol=1e-6)
+
+
+def test_without_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(OctathlonError, match="no-such-compiler is not there: install a C"):
+        compile_parts([nn.Linear(1, 1)], "default", fixed_shapes=True)

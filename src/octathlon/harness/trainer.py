@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from octathlon.contracts import Batch, Benchmark, Progress, Schedule
+from octathlon.errors import OctathlonError
 from octathlon.harness.capture import CapturedUpdate
 from octathlon.harness.divergence import LossWatch
 
@@ -175,9 +178,17 @@ def _tune(benchmark: Benchmark, model: nn.Module) -> None:
 
 
 def compile_parts(parts: Iterable[nn.Module], mode: str, fixed_shapes: bool) -> None:
-    """Have modules compiled when they are first called: for all shapes, unless these are fixed."""
+    """Have modules compiled when they are first called: for all shapes, unless these are fixed.
+
+    Raises:
+        OctathlonError: if there is no compiler for what PyTorch writes.
+    """
     from torch._inductor import config  # slow to import
 
+    if not shutil.which(compiler := os.environ.get("CXX", "g++")):
+        raise OctathlonError(
+            f"compile: {compiler} is not there: install a C++ compiler, or set compile to none"
+        )
     # otherwise the backward pass of a convolution of any shape is compiled for the first one alone (torch 2.14)
     config.force_layout_optimization = not fixed_shapes
     for part in parts:
