@@ -13,7 +13,7 @@ from octathlon.scoring.claims import claims_table
 from octathlon.scoring.history import Line, Point, lines, moore
 from octathlon.scoring.results import Result, best_results, entries_filed
 from octathlon.scoring.rules import Round
-from octathlon.scoring.text import Table, clean
+from octathlon.scoring.text import Table, clean, spreadsheet_cell
 
 COLUMNS = (
     *("benchmark", "division", "round", "published", "org", "system", "accelerator", "accelerators"),
@@ -168,7 +168,8 @@ def to_csv(results: Sequence[Result], parts: Collection[str] = ()) -> str:
             own = (benchmark, division, name, best.rules.published, best.org, best.system, best.accelerator)
             per = (least.accelerator_minutes, least.org, least.system) if least else ("", "", "")
             closed = since[benchmark, name] if division == "closed" else ()
-            writer.writerow(clean([*own, best.accelerators or "", best.minutes, *per, *closed]))
+            row = clean([*own, best.accelerators or "", best.minutes, *per, *closed])
+            writer.writerow(map(spreadsheet_cell, row))
     return text.getvalue()
 
 

@@ -36,7 +36,7 @@ from octathlon.receipts import write_json
 from octathlon.scoring.entries import Entry
 from octathlon.scoring.outcomes import MILLISECONDS, Run, evaluations, named_quality, progress
 from octathlon.scoring.rules import BOUNDS, Bounds, Quality
-from octathlon.scoring.text import clean, markdown_table, write_text
+from octathlon.scoring.text import clean, markdown_table, spreadsheet_cell, write_text
 from octathlon.scoring.tree import Skipped
 
 if TYPE_CHECKING:
@@ -117,8 +117,8 @@ def to_csv(entries: Iterable[Entry]) -> str:
 
 def _cell(value: Any) -> Any:
     if isinstance(value, list):
-        return "; ".join(value)
-    return repr(value) if isinstance(value, float) else value
+        value = "; ".join(value)
+    return repr(value) if isinstance(value, float) else spreadsheet_cell(value)
 
 
 def to_json(entries: Iterable[Entry], skipped: Iterable[Skipped] = ()) -> dict[str, Any]:

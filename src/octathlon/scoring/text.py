@@ -24,13 +24,28 @@ def some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (", ..." if names[5:] else "")
 
 
+FORMULAS = ("=", "+", "-", "@")
+MARKUP = str.maketrans({sign: f"\\{sign}" for sign in "\\|[]`"} | {"<": "&lt;"})
+
+
+def spreadsheet_cell(value: Any) -> Any:
+    """What a spreadsheet shows and does not compute: text that begins as a formula gets an apostrophe before it."""
+    is_formula = isinstance(value, str) and value.lstrip().startswith(FORMULAS)
+    return f"'{value}" if is_formula else value
+
+
+def markdown_cell(text: str) -> str:
+    """Text that stays text in a Markdown table: no markup, no HTML, no links, not even bare ones."""
+    return text.translate(MARKUP).replace("://", ":\\//").replace("www.", "www\\.")
+
+
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()) -> str:
     """A Markdown table; the columns named in `numbers` are aligned to the right."""
     lines = [
         "| " + " | ".join(header) + " |",
         "|" + "".join(" ---: |" if name in numbers else " --- |" for name in header),
     ]
-    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    lines += ["| " + " | ".join(map(markdown_cell, row)) + " |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
