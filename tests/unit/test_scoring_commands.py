@@ -178,11 +178,11 @@ def test_compare_adds_trees_to_what_was_published(tree):
 
 
 def test_compare_gives_each_of_several_rounds_in_a_folder_its_own(tmp_path):
-    for name, minutes in (("v2.0", 30), ("training_results_v3.1", 20), ("v4.0", 10)):
+    for name, minutes in (("v3.0", 30), ("training_results_v3.1", 20), ("v4.0", 10)):
         write_folder(tmp_path / "all" / name / "Us/results/box/resnet", [minutes] * 5)
     done = run(compare, tmp_path / "all", "--alone")
-    assert "| resnet | v2.0 | v4.0 | 30.000 | 10.000 | 3.00 | 1.97 |  |" in done.stdout
-    assert "| benchmark | division | v2.0 | v3.1 | v4.0 |" in done.stdout
+    assert "| resnet | v3.0 | v4.0 | 30.000 | 10.000 | 3.00 | 1.40 |  |" in done.stdout
+    assert "| benchmark | division | v3.0 | v3.1 | v4.0 |" in done.stdout
 
 
 def test_compare_says_what_it_guesses_and_what_it_leaves_out(tree, tmp_path):
