@@ -22,7 +22,7 @@ class Answer:
     """Whether Range and If-Range are honoured."""
     obey_if_range: bool = True
     """Whether a Range of another version is answered with the whole file, as it must be."""
-    announce: int | None = None
+    announce: int | str | None = None
     """A Content-Length other than the true one; -1: none."""
     content: bytes | None = None
     """From now on the file has this content."""

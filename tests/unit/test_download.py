@@ -140,6 +140,42 @@ def test_the_last_error_names_file_mirrors_and_answers(tmp_path: Path) -> None:
     assert leftovers(tmp_path) == []
 
 
+def test_a_part_of_what_was_announced_is_not_published_as_the_whole(tmp_path: Path) -> None:
+    """Cut off, and then the server says that there is nothing after what came."""
+    cut_off = [Answer(announce=1_048_576)] * 9
+    with Site({"/file.tar": BODY[:300_000]}, *cut_off) as site:
+        with pytest.raises(OctathlonError, match="cut after 300,000 of 1,048,576 bytes, 2 times"):
+            download([site.url()], tmp_path / "file.tar", attempts=2, sleep=Waits())
+        assert "bytes=300000-" in site.ranges()
+    assert "file.tar" not in leftovers(tmp_path)
+
+
+def test_success_without_content_is_no_file(tmp_path: Path) -> None:
+    with (
+        Site({"/file.tar": BODY}, Answer(status=204)) as site,
+        pytest.raises(OctathlonError, match="204 No Content, without the file"),
+    ):
+        download([site.url()], tmp_path / "file.tar", sleep=Waits())
+    assert leftovers(tmp_path) == []
+
+
+def test_a_length_that_no_file_can_have_is_no_announcement(tmp_path: Path) -> None:
+    with Site({"/file.tar": BODY}, Answer(announce="9" * 5000)) as site:
+        assert get(site, tmp_path, checksum=sha256(BODY)) == BODY
+
+
+@pytest.mark.parametrize("address", ["http://[::1/", f"http://{'a' * 70}.example/", "http://a:port/"])
+def test_an_address_that_is_none_is_left_at_once(tmp_path: Path, address: str) -> None:
+    with Site({}) as site:
+        site.moved["/file.tar"] = address
+        for url in (site.url(), address):
+            waits = Waits()
+            with pytest.raises(OctathlonError, match="leads to an address that is none"):
+                download([url], tmp_path / "file.tar", sleep=waits)
+            assert waits == []
+    assert leftovers(tmp_path) == []
+
+
 def test_nobody_listens(tmp_path: Path) -> None:
     with Site({}) as site:
         url = site.url()

@@ -24,7 +24,10 @@ PAGES = {"text/html", "application/xhtml+xml"}
 PEEKED = 512
 RETRIED = {408, 425, 429, 500, 502, 503, 504}
 ABSENT = {403, 404, 410}  # object stores answer 403, in XML, for a name that they have not got
-CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+NUMBER = r"(\d{1,18})"  # more bytes than any file has
+CONTENT_RANGE = re.compile(rf"bytes {NUMBER}-\d+/{NUMBER}", re.ASCII)
+WHOLE, LOCAL = http.client.OK, None
+"""How a server, and a file of this machine, answers with all of a file."""
 
 
 class Interrupted(Exception):
@@ -59,8 +62,7 @@ def ask(url: str, part: Part, timeout: float) -> None:
     """Append to `part` what one request brings of the rest."""
     if part.position == part.declared.size:
         return  # all was there when an earlier process was killed
-    query = _query(url, part)
-    with _answers(url, part, timeout), OPENER.open(query, timeout=timeout) as response:
+    with _answers(url, part, timeout), OPENER.open(_query(url, part), timeout=timeout) as response:
         total = _accept(url, response, part)
         with _progress(part, total) as show:
             for chunk in _chunks(response):
@@ -94,6 +96,8 @@ def _answers(url: str, part: Part, timeout: float) -> Iterator[None]:
             _beyond_the_end(error, part)
         else:
             raise _kind(error)(f"{error.code} {error.reason}") from None
+    except (ValueError, http.client.InvalidURL) as error:  # of the URL, or of one that a server sends to
+        raise Refused(f"leads to an address that is none ({error})") from None
     except TimeoutError:
         raise Interrupted(f"silent for {timeout:g} s") from None
     except (OSError, http.client.HTTPException) as error:
@@ -108,8 +112,12 @@ def _kind(error: urllib.error.HTTPError) -> type[Exception]:
 
 
 def _beyond_the_end(error: urllib.error.HTTPError, part: Part) -> None:
-    """The server has nothing after `part`: either that is all of it, or it is not a part of this version."""
-    if error.headers.get("Content-Range") != f"bytes */{part.position}":
+    """The server has nothing after `part`: either that is all of it, or it is not a part of this version.
+
+    It is not all if more was announced before.
+    """
+    announced = part.origin().get("bytes") or part.position
+    if error.headers.get("Content-Range") != f"bytes */{part.position}" or part.position < announced:
         part.restart()
         raise Interrupted("is shorter than the part that was there")
 
@@ -119,6 +127,8 @@ def _accept(url: str, response: Any, part: Part) -> int | None:
     if _is_page(response):
         raise Walled("answers with a web page instead of the file")
     partial = response.status == http.client.PARTIAL_CONTENT
+    if not partial and response.status not in (WHOLE, LOCAL):
+        raise Refused(f"{response.status} {response.reason}, without the file")
     total = _continued(url, response, part) if partial else _length(response)
     if total is not None:
         try:
@@ -126,7 +136,7 @@ def _accept(url: str, response: Any, part: Part) -> int | None:
         except WrongBytes as offer:
             raise Refused(f"offers {offer}") from None
     if not partial:
-        part.restart(url, _validator(response.headers))
+        part.restart(url, _validator(response.headers), total)
     if total is not None:
         part.check_room(total)
     return part.declared.size or total
@@ -156,9 +166,9 @@ def _validator(headers: Message) -> str | None:
 
 
 def _length(response: Any) -> int | None:
-    """The announced length of the body."""
+    """The announced length of the body; a number that is none, or that no file can have, is no announcement."""
     text = response.headers.get("Content-Length", "")
-    return int(text) if text.isdecimal() else None
+    return int(text) if re.fullmatch(NUMBER, text, re.ASCII) else None
 
 
 def _chunks(response: Any) -> Iterator[bytes]:

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from octathlon.archives.checksum import CHUNK, Checker, Declared, WrongBytes
 from octathlon.errors import OctathlonError
@@ -50,16 +51,17 @@ class Part:
                 self.path.unlink(missing_ok=True)
                 self.record.unlink(missing_ok=True)
 
-    def origin(self) -> dict[str, str | None]:
-        """The `url` and `validator` (ETag or Last-Modified) that the bytes belong to; empty if unknown."""
+    def origin(self) -> dict[str, Any]:
+        """The file that the bytes belong to: its `url`, its `validator` (ETag or Last-Modified) and, where it was
+        announced, its size in `bytes`; empty if unknown."""
         return read_json(self.record) if self.record.exists() else {}
 
-    def restart(self, url: str = "", validator: str | None = None) -> None:
-        """Discard all bytes; those to come belong to the version `validator` of `url`."""
+    def restart(self, url: str = "", validator: str | None = None, size: int | None = None) -> None:
+        """Discard all bytes; those to come belong to the version `validator` of `url`, with `size` bytes in all."""
         with self._disk():
             self._file.truncate(0)
         self._checker = Checker(self.declared)
-        write_json(self.record, {"url": url, "validator": validator})
+        write_json(self.record, {"url": url, "validator": validator, "bytes": size})
 
     def write(self, chunk: bytes) -> None:
         """Append bytes."""
