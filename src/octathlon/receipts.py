@@ -72,11 +72,11 @@ def _remove_leftovers(path: Path) -> None:
     for beside in path.parent.iterdir():
         if found := pattern.fullmatch(beside.name):
             with suppress(FileNotFoundError):  # its writer was faster
-                if not _is_at_work(int(found[1]), beside.stat().st_mtime):
+                if not is_at_work(int(found[1]), beside.stat().st_mtime):
                     beside.unlink()
 
 
-def _is_at_work(pid: int, written: float) -> bool:
+def is_at_work(pid: int, written: float) -> bool:
     """Whether what wrote a file at that time is alive under `pid`: not this process, a later namesake or a zombie."""
     import psutil  # takes time to load and is seldom needed
 

@@ -6,6 +6,7 @@ import ctypes
 import io
 import mmap
 import random
+import time
 
 import numpy as np
 import pytest
@@ -77,9 +78,13 @@ def test_ranks_share_the_first_seed_and_nothing_later():
     assert draw() == drawn[1]
 
 
-def test_clock_starts_at_the_time_of_day_and_never_goes_back():
-    import time
+def test_a_clock_that_was_not_set_is_refused(monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: -126_230_400.0)  # 1966
+    with pytest.raises(OctathlonError, match="clock was not set: it counts -126230400 s since 1970"):
+        wall_clock()
 
+
+def test_clock_starts_at_the_time_of_day_and_never_goes_back():
     clock = wall_clock()
     assert abs(clock() - time.time()) < 1
     times = [clock() for _ in range(1000)]

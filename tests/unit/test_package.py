@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -172,6 +173,22 @@ def test_an_earlier_package_is_replaced_and_another_folder_is_not(results, tmp_p
     with pytest.raises(OctathlonError, match="mine: there, and not a package"):
         build(results, "--out", tmp_path / "mine")
     assert (tmp_path / "mine/precious").exists()
+
+
+def test_what_a_killed_packager_left_goes_and_what_a_live_one_writes_stays(results, tmp_path):
+    killed, alive = (
+        subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in range(2)
+    )
+    folders = [tmp_path / f".package.{platform.node()}.{each.pid}.new" for each in (killed, alive)]
+    for folder in folders:
+        (folder / "Us").mkdir(parents=True)
+    killed.kill()
+    killed.wait()
+    try:
+        build(results, "--out", tmp_path / "package")
+        assert [folder.exists() for folder in folders] == [False, True]
+    finally:
+        alive.communicate(b"\n")
 
 
 def test_only_the_runs_that_are_given_are_packaged(results, tmp_path):
