@@ -1,15 +1,20 @@
 """The RCP test against the worked example of the rules, the published numbers and the official data."""
 
+import contextlib
 import csv
+import io
 import json
 import math
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from mlperf_logging.rcp_checker.rcp_checker import RCP_Checker, submission_runs
 from scipy.special import stdtrit
 
 from octathlon.scoring import rcp
+from octathlon.scoring.rules import load_round
 
 RUNS = {"bert": 10, "dlrm": 5, "maskrcnn": 5, "resnet": 5, "rnnt": 10, "ssd": 5, "unet3d": 40}
 DROP = {"unet3d": 4}
@@ -87,6 +92,59 @@ def test_all_reference_points_are_the_official_ones():
         official = {record["BS"]: record["Epochs to converge"] for record in records}
         assert {record["batch_size"]: record["converged"] for record in ours[benchmark]} == official
     assert len(EXPECTED) == sum(len(records) for records in ours.values())
+
+
+@pytest.mark.parametrize(
+    "name", ["v2.1", "v4.0", "v4.1", "v5.0", "v5.1"]
+)  # v3.0 and v3.1 are of the tool of their day
+def test_the_points_of_later_rounds_are_the_official_ones(name):
+    folder = files("mlperf_logging") / "rcp_checker" / f"training_{name[1:]}.0"
+    ours = rcp.rule_data.load(f"rcps_{name}")
+    assert ours.keys() == load_round(name).tasks.keys() - {"minigo"}
+    for benchmark, points in ours.items():
+        records = json.loads((folder / f"rcps_{benchmark}.json").read_text()).values()
+        official = {
+            each["BS"]: each.get("Epochs to converge") or each["samples to converge"] for each in records
+        }
+        assert {point["batch_size"]: point["converged"] for point in points} == official
+
+
+@pytest.mark.parametrize("name", ["v2.1", "v4.0", "v4.1", "v5.0", "v5.1"])
+def test_factors_are_those_of_the_official_tool(name):
+    """At batch sizes of references, below, between and above them; from far too fast to too slow."""
+    for benchmark, points in rcp.rule_data.load(f"rcps_{name}").items():
+        if benchmark not in submission_runs["training"]:  # dlrm: today's tool has forgotten it
+            continue
+        with contextlib.redirect_stdout(io.StringIO()):
+            official = RCP_Checker("training", f"{name[1:]}.0", benchmark, False)
+        task = load_round(name).tasks[benchmark]
+        sizes = sorted(point["batch_size"] for point in points)
+        between = [(low + high) // 2 for low, high in pairwise(sizes)]
+        for batch_size in {*sizes, *between, sizes[0] // 2 or 1}:
+            record = official_record(official, batch_size)
+            for pace in (0.5, 0.9, 0.97, 0.999, 1.1):
+                epochs = [record["RCP Mean"] * pace * (1 + wave / 100) for wave in range(-2, 3)]
+                epochs = (epochs * task.runs)[: task.runs]
+                passed, factor = official._eval_submission_record(dict(record), list(epochs), "")
+                ours = rcp.normalisation(name, benchmark, batch_size, epochs, task.drop)
+                assert ours == pytest.approx(factor if passed else 1.0, rel=1e-9), (
+                    benchmark,
+                    batch_size,
+                    pace,
+                )
+        assert rcp.normalisation(name, benchmark, sizes[-1] + 1, [1.0] * task.runs, task.drop) is None
+
+
+def official_record(checker, batch_size):
+    """What check_directory of the official tool takes."""
+    if found := checker._find_rcp(batch_size, "pruned_rcps"):
+        return found
+    low, high = (
+        find(batch_size, "pruned_rcps") for find in (checker._find_top_min_rcp, checker._find_bottom_max_rcp)
+    )
+    return (
+        checker._create_interp_rcp(batch_size, low, high)[1] if low else checker._find_min_rcp("pruned_rcps")
+    )
 
 
 def test_zero_spread_forgives_rounding():

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from octathlon.errors import OctathlonError
-from octathlon.scoring import rule_data
 from octathlon.scoring.descriptions import availability, division
 from octathlon.scoring.energy import joules_of
 from octathlon.scoring.filing import Filing, identity, read_filed
@@ -189,7 +188,7 @@ def score_filing(filing: Filing, runs: Mapping[str, int] = NONE_CHOSEN) -> Entry
         samples_per_second=_throughput(converged, filing),
         target=_target(task, word, batch_size, logs),
         quality=_geometric_mean(converged, task) if task and word == "open" else None,
-        convergence=_convergence_flags(judged, rules, task, word, batch_size)
+        convergence=_convergence_flags(judged, rules, task, word, batch_size, factor)
         if score.minutes is not None
         else (),
         anomalies=tuple(_anomalies(filing, judged)),
@@ -303,25 +302,29 @@ def _geometric_mean(converged: Iterable[Run], task: Task) -> float | None:
 
 
 def _convergence_flags(
-    judged: Sequence[Run], rules: Round, task: Task | None, word: str, batch_size: float | None
+    judged: Sequence[Run],
+    rules: Round,
+    task: Task | None,
+    word: str,
+    batch_size: float | None,
+    committed: float | None,
 ) -> tuple[str, ...]:
-    """The test against reference convergence points: a flag with its numbers, never a filter."""
-    references = rule_data.ROUNDS / f"rcps_{rules.name}.yaml"
-    if (
-        task is None
-        or word != "closed"
-        or batch_size is None
-        or len(judged) != task.runs
-        or not references.is_file()
-    ):
+    """The test against reference convergence points: a flag with its numbers, never a filter. Where results are scaled,
+    whether the committed factor is the one that follows."""
+    if task is None or word != "closed" or batch_size is None or len(judged) != task.runs:
         return ()
-    from octathlon.scoring.rcp import check_convergence
+    from octathlon.scoring import rcp  # takes time to load
 
     points = [_convergence_point(run, task) if run.converged else math.inf for run in judged]
-    if None in points:
+    if None in points or not rcp.has_points(rules.name):
         return ()
-    verdict = check_convergence(task.name, int(batch_size), points, task.drop)
-    return (f"RCP {verdict.flag}: {verdict.words}",) if verdict.flag in ("fail", "missing") else ()
+    if not rules.scaled:
+        verdict = rcp.check_convergence(task.name, int(batch_size), points, task.drop)
+        return (f"RCP {verdict.flag}: {verdict.words}",) if verdict.flag in ("fail", "missing") else ()
+    factor = rcp.normalisation(rules.name, task.name, int(batch_size), points, task.drop)
+    if None in (factor, committed) or math.isclose(factor, committed, rel_tol=rcp.ROUNDING):
+        return ()
+    return (f"scaling_factor {committed:.6g} is committed; by the reference convergence points {factor:.6g}",)
 
 
 def _convergence_point(run: Run, task: Task) -> float | None:

@@ -4,6 +4,10 @@ The v1.1 rules (training_rules.adoc, "RCPs") compare the submission's olympic me
 with the reference's at the same global batch size, by a one-sided two-sample t-test at 95 % that takes the
 reference's standard deviation for both samples. The outcome is a flag with its numbers: it never removes a
 result.
+
+From v2.1 on a submission that passes, but took fewer epochs than the reference in the mean, is slowed down to it: by
+the factor in its `scaling.json`, which is part of the score. Whether it is the one that follows from the reference
+points is again a flag.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ from typing import Literal
 from octathlon.scoring import rule_data
 
 CONFIDENCE = 0.95
+FORGIVEN = {(name, "llama31_405b"): 46_080.0 for name in ("v5.0", "v5.1")}
+"""Samples below the least ones with which a result still passes (mlperf_logging, rcp_checker.py)."""
 ROUNDING = 1e-6
 """Relative; logs give fractions of an epoch with a few digits."""
 
@@ -114,9 +120,58 @@ def check_convergence(benchmark: str, batch_size: int, epochs: Sequence[float], 
 
 
 def references(benchmark: str, drop: int) -> list[Reference]:
-    """The reference convergence points of a benchmark, by growing batch size."""
+    """The reference convergence points of a benchmark in v1.1, by growing batch size."""
     records = rule_data.load("rcps_v1.1").get(benchmark, [])
     return [Reference(record["batch_size"], *trim(record["converged"], drop)) for record in records]
+
+
+def has_points(round_name: str) -> bool:
+    """Whether the reference convergence points of a round come with Octathlon."""
+    return (rule_data.ROUNDS / f"rcps_{round_name}.yaml").is_file()
+
+
+def normalisation(
+    round_name: str, benchmark: str, batch_size: int, epochs: Sequence[float], drop: int
+) -> float | None:
+    """The factor that a result's minutes are multiplied by, as mlperf_logging's rcp_checker computes it from v2.1 on.
+
+    Args: as for `check_convergence`.
+
+    Returns:
+        1 for a result that is not faster than the reference, and for one that fails the test; None where there is no
+        reference, or no mean to compare with it.
+    """
+    points = _pruned(_points(round_name, benchmark, drop))
+    mean = trim(epochs, drop)[0]
+    if not points or batch_size > points[-1].batch_size or not math.isfinite(mean):
+        return None
+    point = at_batch_size(points, batch_size, len(epochs))
+    passes = mean >= point.minimum(len(epochs)) - FORGIVEN.get((round_name, benchmark), 0)
+    return max(point.mean / mean, 1.0) if passes else 1.0
+
+
+def _points(round_name: str, benchmark: str, drop: int) -> list[Reference]:
+    """Of a later round: there the deviation is that of all values."""
+    records = rule_data.load(f"rcps_{round_name}").get(benchmark, [])
+    trimmed = [
+        (record["batch_size"], record["converged"], trim(record["converged"], drop)) for record in records
+    ]
+    return [Reference(size, mean, pstdev(values), count) for size, values, (mean, _, count) in trimmed]
+
+
+def _pruned(points: Sequence[Reference]) -> list[Reference]:
+    """Without the points below the batch size that converges fastest, and those that are slower than the line between
+    their neighbours."""
+    fastest = min(points, key=lambda point: point.mean, default=None)
+    kept = [point for point in points if point.batch_size >= fastest.batch_size]
+    place = 1
+    while place < len(kept) - 1:
+        neighbours = kept[place - 1], kept[place + 1]
+        if kept[place].mean > at_batch_size(neighbours, kept[place].batch_size, 0).mean:
+            del kept[place]
+        else:
+            place += 1
+    return kept
 
 
 def trim(values: Sequence[float], drop: int) -> tuple[float, float, int]:
