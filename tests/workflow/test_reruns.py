@@ -6,8 +6,6 @@ import gzip
 import os
 import shutil
 
-import pytest
-
 from octathlon import registry
 
 SCORES = {"score results/mini/scores.csv", "report_page results/mini/report.html"}
@@ -76,13 +74,17 @@ def test_comments_and_docstrings_rerun_nothing(project):
     assert project.run() == set()
 
 
-@pytest.mark.parametrize("benchmark", BENCHMARKS)
-def test_edited_model_reruns_its_own_runs_and_the_scores(project, benchmark):
-    folder = project.folder / "src/octathlon/benchmarks" / benchmark
-    module = "model.py" if (folder / "model.py").exists() else "benchmark.py"
-    project.append(f"src/octathlon/benchmarks/{benchmark}/{module}", "\n\nUNUSED = 1\n")
-    assert project.run() == trainings(benchmark) | SCORES
+def test_edited_model_reruns_its_own_runs_and_the_scores(project):
+    project.append("src/octathlon/benchmarks/resnet/model.py", "\n\nUNUSED = 1\n")
+    assert project.run() == trainings("resnet") | SCORES
     assert project.run() == set()
+
+
+def test_each_benchmarks_runs_depend_on_its_own_code(project):
+    """By the plan: the jobs are those that would run."""
+    for benchmark in BENCHMARKS:
+        with project.appended(f"src/octathlon/benchmarks/{benchmark}/benchmark.py", "\n\nUNUSED = 1\n"):
+            assert project.run("-n") == trainings(benchmark) | SCORES
 
 
 def test_edited_harness_reruns_all_runs(project):
@@ -100,11 +102,22 @@ def test_edited_rules_of_the_round_rerun_scores_only(project):
     assert project.run() == SCORES
 
 
-@pytest.mark.parametrize("dataset", registry.datasets())
-def test_edited_preparation_reruns_one_data_set_and_its_benchmarks(project, dataset):
-    project.append(f"src/octathlon/datasets/{dataset}/prepare.py", "\n\nUNUSED = 1\n")
-    jobs = project.run()
-    assert len(shards(jobs, dataset)) >= 3  # of two kinds at least, and the manifest
+def test_edited_preparation_reruns_one_data_set_and_its_benchmarks(project):
+    project.append("src/octathlon/datasets/click_logs/prepare.py", "\n\nUNUSED = 1\n")
+    check_prepared(project.run(), "click_logs")
+    assert project.run() == set()
+
+
+def test_each_data_set_depends_on_its_own_preparation(project):
+    """By the plan."""
+    for dataset in registry.datasets():
+        with project.appended(f"src/octathlon/datasets/{dataset}/prepare.py", "\n\nUNUSED = 1\n"):
+            check_prepared(project.run("-n"), dataset)
+
+
+def check_prepared(jobs, dataset):
+    """All of one data set's preparation, of two kinds at least, its manifest, its benchmarks' runs and the scores."""
+    assert len(shards(jobs, dataset)) >= 3
     trained = [name for name in BENCHMARKS if registry.dataset_of(name) == dataset]
     assert jobs - shards(jobs, dataset) == trainings(*trained) | SCORES
 

@@ -7,7 +7,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,14 @@ class Project:
         """Add text to a file's end."""
         with (self.folder / path).open("a") as file:
             file.write(text)
+
+    @contextmanager
+    def appended(self, path: str, text: str) -> Iterator[None]:
+        """As `append`, until the block ends."""
+        before = (self.folder / path).read_text()
+        self.append(path, text)
+        yield
+        (self.folder / path).write_text(before)
 
 
 def copy_of_sources(folder: Path) -> Project:
