@@ -135,7 +135,7 @@ def test_loss_is_cross_entropy_and_half_the_squared_error(data: Path) -> None:
     policies = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0]])
     logits = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]])
     values, outcomes = torch.tensor([0.5, -1.0]), torch.tensor([1.0, 1.0])
-    loss = chosen.loss(lambda planes: (logits, values), (torch.zeros(2), policies, outcomes))
+    loss = chosen.loss(lambda planes: (logits, values), (torch.zeros(2, 13, 1, 1), policies, outcomes))
     entropy = -(policies * logits.log_softmax(1)).sum(1).mean()
     assert loss.item() == pytest.approx(entropy.item() + 0.5 * (0.25 + 4) / 2)
 

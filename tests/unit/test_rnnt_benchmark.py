@@ -412,8 +412,8 @@ def test_a_timed_run_writes_its_log(prepared: Path, tmp_path: Path) -> None:
 @pytest.mark.big
 @pytest.mark.slow
 def test_one_step_of_the_full_model() -> None:
-    """Full layers, full vocabulary, utterances of the filter's limit at the slowest speed; two instead of 16."""
-    chosen = benchmark("full", global_batch_size=32)
+    """Full layers, full vocabulary, utterances of the filter's limit at the slowest speed; two instead of 128."""
+    chosen = benchmark("full", global_batch_size=4)
     chosen.run.manifest["longest"]["train"].update(samples=267_200, tokens=125)
     torch.manual_seed(1)
     model = chosen.build_model().train()
