@@ -115,7 +115,7 @@ def _fits(rank: int) -> tuple[int, int]:
 
 
 def test_all_ranks_rehearse_with_what_fits_on_each(tmp_path):
-    assert on_ranks(2, tmp_path, _fits) == [(4, 2)] * 2
+    assert on_ranks(2, tmp_path, _fits, start="spawn") == [(4, 2)] * 2
 
 
 def test_a_sample_that_does_not_fit_is_said_in_a_sentence():

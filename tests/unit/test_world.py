@@ -15,9 +15,13 @@ from torch import nn
 from octathlon.nn import world
 
 
-def on_ranks(count: int, folder: Path, work: Callable[[int], Any]) -> list[Any]:
-    """What `work(rank)` returns on each of `count` processes that form a gloo group."""
-    context = multiprocessing.get_context("fork")
+def on_ranks(count: int, folder: Path, work: Callable[[int], Any], start: str = "fork") -> list[Any]:
+    """What `work(rank)` returns on each of `count` processes that form a gloo group.
+
+    Args:
+        start: "spawn" for work that differentiates, which a fork of a process that has done so can't.
+    """
+    context = multiprocessing.get_context(start)
     queue = context.Queue()
     ranks = [
         context.Process(target=_rank, args=(rank, count, folder / "rendezvous", work, queue))
