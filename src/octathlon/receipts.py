@@ -44,10 +44,11 @@ def publish(path: Path) -> Iterator[Path]:
     Raises:
         OctathlonError: if the block or the move raises an OSError.
     """
-    temporary = path.with_name(f"{_temporary_prefix(path)}{os.getpid()}.tmp")
+    temporary = temporary_beside(path, "tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path)
+        for leftover in leftovers(path, "tmp"):
+            leftover.unlink(missing_ok=True)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -62,21 +63,30 @@ def publish(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def temporary_beside(path: Path, ending: str) -> Path:
+    """Where this process writes what becomes `path`."""
+    return path.with_name(f"{_temporary_prefix(path)}{os.getpid()}.{ending}")
+
+
+def leftovers(path: Path, endings: str) -> Iterator[Path]:
+    """What stands in temporary places of `path` and had a writer, on this host, that is dead.
+
+    Args:
+        endings: a pattern of those that `temporary_beside` was asked for.
+    """
+    pattern = re.compile(re.escape(_temporary_prefix(path)) + rf"([1-9]\d{{0,8}})\.(?:{endings})")
+    for beside in path.parent.iterdir() if path.parent.is_dir() else ():
+        if found := pattern.fullmatch(beside.name):
+            with suppress(FileNotFoundError):  # its writer was faster
+                if not _is_at_work(int(found[1]), beside.stat().st_mtime):
+                    yield beside
+
+
 def _temporary_prefix(path: Path) -> str:
     return f".{path.name}.{platform.node()}."
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Remove the temporary files of `path` whose writers, on this host, are dead."""
-    pattern = re.compile(re.escape(_temporary_prefix(path)) + r"([1-9]\d{0,8})\.tmp")
-    for beside in path.parent.iterdir():
-        if found := pattern.fullmatch(beside.name):
-            with suppress(FileNotFoundError):  # its writer was faster
-                if not is_at_work(int(found[1]), beside.stat().st_mtime):
-                    beside.unlink()
-
-
-def is_at_work(pid: int, written: float) -> bool:
+def _is_at_work(pid: int, written: float) -> bool:
     """Whether what wrote a file at that time is alive under `pid`: not this process, a later namesake or a zombie."""
     import psutil  # takes time to load and is seldom needed
 

@@ -11,9 +11,6 @@ The package appears whole or not at all, and only after `octathlon check` found 
 
 from __future__ import annotations
 
-import os
-import platform
-import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +19,7 @@ from typing import Any
 
 from octathlon import registry
 from octathlon.errors import OctathlonError
-from octathlon.receipts import describe, is_at_work, write_json
+from octathlon.receipts import describe, leftovers, temporary_beside, write_json
 from octathlon.scoring import readme
 from octathlon.scoring.check import check_path
 from octathlon.scoring.entries import Entry, score_paths
@@ -136,8 +133,9 @@ def _replaced(out: Path) -> Iterator[Path]:
     """A new folder that becomes `out` when the block ends well, in place of an earlier package."""
     if out.exists() and not is_file(out / RECEIPT) and _holds_files(out):
         raise OctathlonError(f"{out}: there, and not a package; delete it or choose another folder")
-    new, old = (out.with_name(f"{_temporary_prefix(out)}{os.getpid()}.{word}") for word in ("new", "old"))
-    _remove_leftovers(out)
+    new, old = (temporary_beside(out, ending) for ending in ("new", "old"))
+    for leftover in leftovers(out, "new|old"):
+        shutil.rmtree(leftover, ignore_errors=True)
     try:
         new.mkdir(parents=True)
         yield new
@@ -151,19 +149,6 @@ def _replaced(out: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
-
-
-def _temporary_prefix(out: Path) -> str:
-    return f".{out.name}.{platform.node()}."
-
-
-def _remove_leftovers(out: Path) -> None:
-    """Remove the temporary folders of `out` whose writers, on this host, were killed."""
-    pattern = re.compile(re.escape(_temporary_prefix(out)) + r"([1-9]\d{0,8})\.(new|old)")
-    for beside in out.parent.iterdir() if out.parent.is_dir() else ():
-        found = pattern.fullmatch(beside.name)
-        if found and not is_at_work(int(found[1]), beside.stat().st_mtime):
-            shutil.rmtree(beside, ignore_errors=True)
 
 
 def _holds_files(out: Path) -> bool:
