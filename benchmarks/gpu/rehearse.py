@@ -140,13 +140,14 @@ def line(found: dict[str, Any]) -> str:
     facts = found.get("benchmarks", {}).get(found["benchmark"], found)
     if "error" in facts:
         return f"{head} {facts['error']}"
-    training = facts["training"]
+    training, epoch = facts["training"], facts["epoch"]
+    played = f", self-play {epoch['positions_per_s']:,.5g} positions/s" if epoch else ""
     return (
         f"{head} batch {facts['local_batch']}, {training['median_s'] * 1000:.4g} ms, "
         f"{training['samples_per_s']:,.5g} samples/s, {training['share_of_gemm']:.0%} of GEMM, "
         f"{training['kernels']['count']} kernels busy {training['kernels']['busy_s'] * 1000:.4g} ms, "
         f"{sum(training['synchronisations'].values())} syncs, "
-        f"{training.get('device_bytes', training['host_bytes']) / 1e9:.1f} GB"
+        f"{training.get('device_bytes', training['host_bytes']) / 1e9:.1f} GB{played}"
     )
 
 

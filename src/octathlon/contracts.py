@@ -253,6 +253,11 @@ class Benchmark(ABC, Generic[Settings]):
         """One update from the reduced gradients; override to clip them first, or to average weights after it."""
         optimizer.step()
 
+    def rehearse_epoch(self, model: nn.Module, seconds: float) -> Mapping[str, float]:
+        """For a benchmark that makes its own samples: `samples` of an epoch, and the `seconds` that all ranks take to
+        make them, judged by about `seconds` of it, after a block was begun; default: nothing, as data say it."""
+        return {}
+
     def train_block(self, trainer: Trainer, mark: float) -> None:
         """Train until `mark` (in units of the cadence); default: walk through `train_batches`, epoch after epoch."""
         unit = self.cadence().unit

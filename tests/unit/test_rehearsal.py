@@ -56,6 +56,11 @@ def test_a_rehearsal_measures_every_benchmark(name, tmp_path):
     assert facts["loader"]["samples_per_s"] > 0
     if name == "minigo":
         assert facts["evaluation"] is None  # it is off the clock
+        assert (
+            facts["epoch"]["samples"] == settings.window * 128 * 39
+        )  # positions of a game; all are trained on
+        moves, rate = 128 * 39, facts["epoch"]["positions_per_s"]
+        assert facts["epoch"]["seconds"] == pytest.approx(moves * settings.readouts / rate)
     else:
         assert facts["evaluation"]["samples"] == facts["samples"]["evaluation"]
 
@@ -163,7 +168,7 @@ EVALUATIONS = {"resnet": 9, "ssd": 10, "maskrcnn": 14, "unet3d": 58, "rnnt": 56,
 def measured(rate: float, batch: int, evaluation: dict | None, **facts):
     seconds = batch / (8 * rate)
     training = {"median_s": seconds, "samples_per_s": 8 * rate, "shares": {}, "kernels": {"busy_s": seconds}}
-    facts = {"wanted_local_batch": 1, "local_batch": 1} | facts
+    facts = {"wanted_local_batch": 1, "local_batch": 1, "epoch": {}} | facts
     return {"training": training, "evaluation": evaluation, "loader": {"samples_per_s": 1e12}, **facts}
 
 
@@ -185,6 +190,17 @@ def test_published_rates_give_published_times(name):
     assert told["published"]["best_s"] <= seconds * 1.05
 
 
+def test_self_play_that_takes_as_long_as_nvidias_gives_its_time():
+    settings = resolve("benchmarks", "minigo", "full", {})
+    epoch = {"samples": 5 * 8192 * 50 * 0.3, "seconds": 2 * 384.0}
+    facts = measured(32774, 4096, None, epoch=epoch)
+    system = System(accelerators=8, rehearsed=4)  # which take twice as long as all
+    told = forecast("minigo", settings, facts, {"train": 8192, "evaluation": 256}, system)
+    assert told["run_s"] == pytest.approx(264.9 * 60, rel=0.03)
+    assert (told["updates"], told["evaluations"]) == (41.8 * 150, 0)
+    assert told["limited_by"] == "self-play"
+
+
 def test_half_the_memory_takes_twice_as_long_and_is_what_limits():
     settings = resolve("benchmarks", "resnet", "full", {})
     samples, system = {"train": 1281167, "evaluation": 50000}, System(accelerators=8, rehearsed=8)
@@ -198,15 +214,16 @@ def test_half_the_memory_takes_twice_as_long_and_is_what_limits():
 
 def test_what_limits_is_named():
     settings = resolve("benchmarks", "resnet", "full", {})
-    facts = measured(3000, 3264, None)
+    facts = measured(3000, 3264, {"seconds": 1.0, "samples": 50000})
+    samples = {"train": 1281167, "evaluation": 50000}
     facts["training"]["kernels"] = {"busy_s": 0.5 * facts["training"]["median_s"]}
-    told = forecast("resnet", settings, facts, {}, System(accelerators=8, rehearsed=8))
+    told = forecast("resnet", settings, facts, samples, System(accelerators=8, rehearsed=8))
     assert told["limited_by"] == "launches"
     facts["training"]["shares"]["exchange"] = 0.3
-    told = forecast("resnet", settings, facts, {}, System(accelerators=8, rehearsed=8))
+    told = forecast("resnet", settings, facts, samples, System(accelerators=8, rehearsed=8))
     assert told["limited_by"] == "exchange"
     facts["loader"] = {"samples_per_s": 2.9}
-    told = forecast("resnet", settings, facts, {}, System(accelerators=8, rehearsed=8))
+    told = forecast("resnet", settings, facts, samples, System(accelerators=8, rehearsed=8))
     assert (told["limited_by"], told["workers"]) == ("loader", 1035)
 
 

@@ -49,8 +49,8 @@ def rehearse(
         seconds: about how long it may take. Building and compiling come on top, and one evaluation is always done.
 
     Returns:
-        `local_batch`, `wanted_local_batch`, `samples` of the data, and a mapping for each of `loader`, `training` and
-        `evaluation`; numbers in seconds, bytes, samples.
+        `local_batch`, `wanted_local_batch`, `samples` of the data, and a mapping for each of `loader`, `training`,
+        `evaluation` and, of a benchmark that makes its samples, `epoch`; numbers in seconds, bytes, samples.
 
     Raises:
         OctathlonError: if the settings don't fit the data or the machine, or no batch fits its memory.
@@ -85,13 +85,16 @@ def _measure(
     training = _train(benchmark, updates, seconds * TRAINING)
     # The evaluation is measured as a run does it: with the workers that were of no use to what came before.
     benchmark.settings = settings
-    evaluation = _evaluate(benchmark, model, seconds * (1 - LOADING - TRAINING))
+    rest = seconds * (1 - LOADING - TRAINING)
+    epoch = dict(benchmark.rehearse_epoch(model, rest))
+    evaluation = _evaluate(benchmark, model, rest)
     counts = benchmark.sample_counts()
     return {
         "samples": {"train": counts.train, "evaluation": counts.evaluation},
         "loader": loader,
         "training": training | _peaks(run.device),
         "evaluation": evaluation,
+        "epoch": epoch,
     }
 
 

@@ -19,6 +19,8 @@ from octathlon.settings import BenchmarkSettings
 ROUND = "v1.1"
 FIRST_EPOCH = {"dlrm": 1}
 """Where the reference convergence points do not count from 0."""
+GENERATIONS = {"minigo": 41.8}
+"""Epochs to the target where there are no reference convergence points: the mean of NVIDIA's runs on eight A100s."""
 EXCHANGE_LIMITS = 0.2
 """The part of a step that ranks may wait for one another before this counts as what limits."""
 LAUNCHES_LIMIT = 0.8
@@ -52,26 +54,38 @@ def forecast(
     facts = {"limited_by": limit(measured, system), "workers": workers(measured, system)}
     facts["published"] = published(benchmark, system.accelerators)
     progress = _progress(benchmark, settings)
-    if progress is None or measured["evaluation"] is None:
+    if progress is None:
         return facts
-    cadence = Cadence(**settings.cadence.model_dump())
-    trained = progress * (samples["train"] if cadence.unit == "epochs" else 1)
-    updates = math.ceil(trained / settings.global_batch_size)
-    evaluations = 1 + sum(mark < progress for mark in cadence.marks())
+    cadence, epoch = Cadence(**settings.cadence.model_dump()), measured["epoch"]
+    in_epoch = epoch["samples"] if epoch else samples["train"]
+    updates = math.ceil(progress * (in_epoch if cadence.unit == "epochs" else 1) / settings.global_batch_size)
+    share = system.rehearsed / system.accelerators
+    making = progress * epoch.get("seconds", 0) * share
     smaller = measured["wanted_local_batch"] / measured["local_batch"]
     training = updates * measured["training"]["median_s"] * smaller
-    evaluation = measured["evaluation"]
-    share = system.rehearsed / system.accelerators
-    once = evaluation["seconds"] * samples["evaluation"] / evaluation["samples"] * share
-    run = training + evaluations * once
+    evaluations, evaluation = _evaluations(cadence, progress, measured["evaluation"], samples["evaluation"])
+    run = making + training + evaluation * share
+    if making > training:
+        facts["limited_by"] = "self-play"
     return facts | {
         "updates": updates,
         "evaluations": evaluations,
+        "making_s": making,
         "training_s": training,
-        "evaluation_s": evaluations * once,
+        "evaluation_s": evaluation * share,
         "run_s": run,
         "all_runs_s": run * settings.runs,
     }
+
+
+def _evaluations(
+    cadence: Cadence, progress: float, measured: Facts | None, samples: int
+) -> tuple[int, float]:
+    """How many there are on the clock, and the seconds that those who rehearsed would take for all of them."""
+    if measured is None:
+        return 0, 0.0
+    count = 1 + sum(mark < progress for mark in cadence.marks())
+    return count, count * measured["seconds"] * samples / measured["samples"]
 
 
 def _progress(benchmark: str, settings: BenchmarkSettings) -> float | None:
@@ -80,7 +94,7 @@ def _progress(benchmark: str, settings: BenchmarkSettings) -> float | None:
         return settings.cadence.limit
     points = references(benchmark, load_round(ROUND).tasks[benchmark].drop)
     if not points:
-        return None
+        return GENERATIONS.get(benchmark)
     batch = min(settings.global_batch_size, points[-1].batch_size)
     return at_batch_size(points, batch, settings.runs).mean - FIRST_EPOCH.get(benchmark, 0)
 

@@ -156,6 +156,20 @@ class SelfPlay(Benchmark[Settings]):
         wins = world.all_sum(torch.tensor(sum(game.won for game in games), device=run.device))
         return {"win_rate": wins.item() / settings.eval_games}
 
+    def rehearse_epoch(self, model: nn.Module, seconds: float) -> Mapping[str, float]:
+        """Games are as long as those of the data, and their first moves stand for all; a readout is a position."""
+        settings, games = self.settings, self.settings.min_selfplay_games
+        recorded = self._window.positions_per_game()
+        share = settings.full_share
+        readouts = share * settings.readouts + (1 - share) * settings.fast_readouts
+        rate = self._players.positions_per_second(model, seconds)
+        rate = world.all_sum(torch.tensor(rate, dtype=torch.float64, device=self.run.device)).item()
+        return {
+            "samples": settings.window * games * recorded * settings.position_share,
+            "seconds": games * recorded / share * readouts / rate,
+            "positions_per_s": rate,
+        }
+
     def synthetic_batch(self) -> Batch:
         size, count = self.settings.board_size, self._local_batch
         policies = torch.full((count, size * size + 1), 1 / (size * size + 1))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 
@@ -78,7 +80,7 @@ class SelfPlayers:
         """The rows of so many games."""
         if not self._pool:
             return play_games(self._settings, player(model, self._device, self._half), games, seed)
-        weights = {name: tensor.cpu() for name, tensor in model.state_dict().items()}
+        weights = _weights(model)
         numbers = [rank_share(games, process, self._processes) for process in range(self._processes)]
         tasks = [
             _Share(self._settings, weights, self._device, len(share), [*seed, share.start])
@@ -90,13 +92,60 @@ class SelfPlayers:
             part["game"] += share.start
         return np.concatenate(parts)
 
+    def positions_per_second(self, model: DualNetwork, seconds: float) -> float:
+        """How many positions all processes look at in a second, judged by their first games' first moves."""
+        if not self._pool:
+            return _rate(self._settings, player(model, self._device, self._half), seconds)
+        games, weights = self._settings.concurrent_games, _weights(model)
+        tasks = [
+            _Share(self._settings, weights, self._device, games, [number])
+            for number in range(self._processes)
+        ]
+        return sum(self._pool.map(_rate_share, tasks, [seconds] * len(tasks)))
+
     @property
     def _half(self) -> bool:
         return self._settings.precision == "bf16"
 
 
-def _play_share(share: _Share) -> np.ndarray:
+def _weights(model: DualNetwork) -> dict[str, Tensor]:
+    """On the host, to be sent to other processes."""
+    return {name: tensor.cpu() for name, tensor in model.state_dict().items()}
+
+
+def _player(share: _Share) -> Evaluate:
     model = new_network(share.settings)
     model.load_state_dict(share.weights)
-    evaluate = player(model, share.device, share.settings.precision == "bf16")
-    return play_games(share.settings, evaluate, share.games, share.seed)
+    return player(model, share.device, share.settings.precision == "bf16")
+
+
+def _play_share(share: _Share) -> np.ndarray:
+    return play_games(share.settings, _player(share), share.games, share.seed)
+
+
+def _rate_share(share: _Share, seconds: float) -> float:
+    return _rate(share.settings, _player(share), seconds)
+
+
+class _Enough(Exception):  # noqa: N818 - it is no error
+    """Ends games."""
+
+
+def _rate(settings: Settings, evaluate: Evaluate, seconds: float) -> float:
+    """Positions per second of games played for so long, after a first batch in which kernels are chosen."""
+    positions, start = -1, 0.0
+
+    def counted(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        nonlocal positions, start
+        answer = evaluate(planes)
+        if positions < 0:
+            positions, start = 0, time.perf_counter()
+            return answer
+        positions += len(planes)
+        if time.perf_counter() - start > seconds:
+            raise _Enough
+        return answer
+
+    with suppress(_Enough):
+        play_games(settings, counted, settings.concurrent_games, [0])
+    return positions / (time.perf_counter() - start)

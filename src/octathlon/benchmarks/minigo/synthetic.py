@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,7 @@ from octathlon.receipts import write_json
 
 
 def write(folder: Path, settings: Settings, data: DatasetSettings, _share: float) -> Settings:
-    """Models that have learnt nothing, and generations of random positions, fewer for each game than real ones. No
-    processes are started for self-play, which is not rehearsed."""
+    """Models that have learnt nothing, and random positions: for few of the games, as many of each as real ones."""
     sizes, rng = data.synthetic, np.random.default_rng(0)
     models = {name: f"{name}.safetensors" for name in ("checkpoint", "target")}
     for file in models.values():
@@ -24,8 +24,8 @@ def write(folder: Path, settings: Settings, data: DatasetSettings, _share: float
         save_file({name: value for name, value in state.items() if "num_batches" not in name}, folder / file)
     files = [f"games-{number}.bin" for number in range(sizes["generations"])]
     for file in files:
-        _positions(sizes["positions"], sizes["games"], data.board_size, rng).tofile(folder / file)
-    generation = {"games": sizes["games"], "positions": sizes["positions"]}
+        _positions(sizes, data.board_size, rng).tofile(folder / file)
+    generation = {"games": sizes["games"], "positions": sizes["kept_games"] * sizes["positions_per_game"]}
     manifest = {
         "dataset": "minigo_models",
         "board_size": data.board_size,
@@ -34,13 +34,16 @@ def write(folder: Path, settings: Settings, data: DatasetSettings, _share: float
         "generations": [{"file": file} | generation for file in files],
     }
     write_json(folder / "manifest.json", manifest)
-    return settings.model_copy(update={"selfplay_processes": 0})
+    return settings
 
 
-def _positions(count: int, games: int, size: int, rng: np.random.Generator) -> np.ndarray:
+def _positions(sizes: Mapping[str, int], size: int, rng: np.random.Generator) -> np.ndarray:
+    """Of games spread evenly over a generation, so that each rank has some."""
+    games, each = sizes["kept_games"], sizes["positions_per_game"]
+    count = games * each
     rows = np.zeros(count, row_type(size))
     rows["planes"] = rng.integers(256, size=rows["planes"].shape)
     rows["policy"] = 1 / (size * size + 1)
     rows["outcome"] = rng.choice([-1, 1], count)
-    rows["game"] = np.arange(count) * games // count
+    rows["game"] = np.repeat(np.arange(games) * sizes["games"] // games, each)
     return rows

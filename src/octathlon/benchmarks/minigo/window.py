@@ -29,6 +29,11 @@ class Window:
         """Add a generation; the oldest one leaves where there are too many."""
         self._generations = [*self._generations, rows][-self._settings.window :]
 
+    def positions_per_game(self) -> float:
+        """Recorded ones, in the mean."""
+        games = sum(len(np.unique(rows["game"])) for rows in self._generations)
+        return sum(map(len, self._generations)) / games
+
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """Positions to train on, in random order: a part of those in this rank's share of each generation's games."""
         drawn = [self._positions(rows, rng) for rows in self._generations]
