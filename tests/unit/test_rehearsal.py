@@ -56,9 +56,8 @@ def test_a_rehearsal_measures_every_benchmark(name, tmp_path):
     assert facts["loader"]["samples_per_s"] > 0
     if name == "minigo":
         assert facts["evaluation"] is None  # it is off the clock
-        assert (
-            facts["epoch"]["samples"] == settings.window * 128 * 39
-        )  # positions of a game; all are trained on
+        positions = settings.window * 128 * 39  # of each game
+        assert facts["epoch"]["samples"] == pytest.approx(positions * settings.position_share)
         moves, rate = 128 * 39, facts["epoch"]["positions_per_s"]
         assert facts["epoch"]["seconds"] == pytest.approx(moves * settings.readouts / rate)
     else:
