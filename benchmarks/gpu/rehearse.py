@@ -69,7 +69,7 @@ def rehearse(
         overrides=settings,
         data=None,
         device=options.device,
-        threads=4 if options.device == "cuda" else 1,
+        threads=1,
         accelerators=options.accelerators,
         seconds=options.seconds,
         seed=1,
