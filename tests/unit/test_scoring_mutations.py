@@ -14,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_logs import line, log_lines
 
-from octathlon.scoring.checker import check_log
+from octathlon.scoring.checker import UNFILED, _Reading, check_log, read_and_check
+from octathlon.scoring.compliance import waive
 from octathlon.scoring.entries import score_paths
+from octathlon.scoring.logs import marked_lines, read_blocks
 from octathlon.scoring.outcomes import judge
 from octathlon.scoring.rules import load_round
 from octathlon.scoring.runs import read_log
@@ -207,6 +209,41 @@ def test_no_mutated_log_makes_the_check_fail(tmp_path_factory, name, seed):
         path.write_bytes(b"\n".join(lines))
         findings = [*check_log(path, "v1.1"), *check_seeds([read_log(path)], None)]
         assert all(finding.words and finding.rule for finding in findings)
+
+
+def other_digit(lines, rng):
+    """Of the same shape, and perhaps no JSON any more."""
+    index = rng.randrange(len(lines))
+    text = bytearray(lines[index])
+    if places := [place for place, byte in enumerate(text) if byte in b"0123456789"]:
+        text[rng.choice(places)] = rng.choice(b"0019")
+    return [*lines[:index], bytes(text), *lines[index + 1 :]]
+
+
+def read_line_by_line(path, round_name):
+    """What reading the log says if each line is parsed, whatever is known of others like it."""
+    reading = _Reading(path, round_name, UNFILED)
+    for first, block in read_blocks(path, reading.report):
+        reading.recorder.measure(block)
+        for number, text in marked_lines(block, first):
+            reading._parse(text, number)
+    findings = [waive(finding, round_name, "") for finding in reading.checker.finish()]
+    return reading.recorder.log, sorted(findings, key=lambda finding: finding.severity)
+
+
+@settings(max_examples=12, deadline=None, database=None, derandomize=True)
+@given(st.sampled_from(list(RUNS)), st.integers(0, 2**63))
+def test_knowing_lines_again_says_what_parsing_each_of_them_does(tmp_path_factory, name, seed):
+    rng = random.Random(seed)
+    path = tmp_path_factory.mktemp("again") / "result_0.txt"
+    lines = [f":::MLLOG {json.dumps(event)}".encode() for event in closed_log(name)]
+    for _ in range(10):
+        for mutate in rng.choices([*MUTATIONS, other_digit, other_digit, other_digit, other_digit], k=4):
+            lines = mutate(lines, rng)
+        path.write_bytes(b"\n".join(lines))
+        expected = read_line_by_line(path, "v1.1")
+        assert read_and_check(path, "v1.1", UNFILED) == expected
+        assert read_and_check(path, "v1.1", UNFILED) == expected, "once all that can be is known"
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -10,7 +10,7 @@ from typing import Any
 
 from octathlon.errors import OctathlonError
 from octathlon.scoring.compliance import Filed, RuleSet, either, expand, layers, rules_of, waive
-from octathlon.scoring.constraints import describe, holds, keeps, problem
+from octathlon.scoring.constraints import describe, fits, holds, keeps, problem
 from octathlon.scoring.descriptions import division
 from octathlon.scoring.findings import Finding
 from octathlon.scoring.lines import line_bounds
@@ -96,16 +96,14 @@ class _Reading:
             (self.checker.rules.ignored if ignored else self.settled)[outline] = shape.firsts
 
     def _take_whole(self, shape: Shape, text: bytes, number: int) -> None:
-        """Take a line of a known shape with its values, which are parsed if they are not known too."""
-        event = self.checker.recall(shape, text, number)
-        if event is None:
-            try:
-                event = shape.event(text, number)
-            except ValueError:  # NaN, or a number that is none
-                self._parse(text, number)
-                return
-            if self.checker.see(event):
-                self.checker.rules.remember(shape.content(text), event)
+        """Take a line of a known shape with its values."""
+        try:
+            event = shape.event(text, number)
+        except ValueError:  # NaN, or a number that is none
+            self._parse(text, number)
+            return
+        if self.checker.see(event):
+            self.checker.rules.remember(shape.content(text), event)
         self.recorder.see(event)
 
     def _parse(self, text: bytes, number: int) -> None:
@@ -121,12 +119,6 @@ class _Reading:
             return
         self.recorder.see(event)
         _SHAPES.learn(text, event)
-
-
-def _fits(metadata: Mapping[str, Any], constraints: Mapping[str, Any]) -> bool:
-    return all(
-        name in metadata and keeps(metadata[name], constraint) for name, constraint in constraints.items()
-    )
 
 
 @dataclass(slots=True)
@@ -190,28 +182,22 @@ class Checker:
         return False
 
     def pass_over(self, shape: Shape, text: bytes, line: int) -> bool:
-        """Take the next event by its shape, or because its content is known, if that is enough."""
+        """Take the next event by its shape, or because its content is known to be right, if that is enough."""
         if self.waiting is not None:
             return False
         rule = self.rules.by_key.get(shape.key)
         if rule is None:
             return True
+        value, metadata = None, NONE
         if not rule["by_shape"]:
-            settled = rule["settled_by_right"] and shape.key in self.tallies
-            return settled and shape.content(text) in self.rules.right
-        if not any(map(shape.names.issuperset, rule["names"])):
+            known = self.rules.right.get(shape.content(text)) if rule["by_content"] else None
+            if known is None or (rule["settled_by_right"] and shape.key in self.tallies):
+                return known is not None
+            value, metadata = known.value, known.metadata
+        elif not any(map(shape.names.issuperset, rule["names"])):
             return False
-        self._take(Event(line, shape.time_ms(text), shape.key, None, NONE), rule)
+        self._take(Event(line, shape.time_ms(text), shape.key, value, metadata), rule)
         return True
-
-    def recall(self, shape: Shape, text: bytes, line: int) -> Event | None:
-        """Take the next event if another one with its content was right; gives it."""
-        known = self.rules.right.get(shape.content(text)) if self.waiting is None else None
-        if known is None:
-            return None
-        event = Event(line, shape.time_ms(text), known.key, known.value, known.metadata)
-        self._take(event, self.rules.by_key[known.key])
-        return event
 
     def is_settled(self, key: str) -> bool:
         """Whether nothing depends on how many more such events there are, or when."""
@@ -281,7 +267,7 @@ class Checker:
         wrong = problem(event.value, rule["value"]) if "value" in rule else None
         if wrong:
             self._broken(event, rule, "value", wrong)
-        misfit = not any(_fits(event.metadata, each) for each in rule["metadata"])
+        misfit = not any(fits(event.metadata, each) for each in rule["metadata"])
         if misfit:
             words = (problem(event.metadata, {"fields": each}) for each in rule["metadata"])
             self._broken(event, rule, "metadata", " and ".join(words))

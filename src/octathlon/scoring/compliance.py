@@ -20,7 +20,7 @@ from octathlon.scoring.logs import Event
 from octathlon.scoring.rules import load_round
 
 Rules = Mapping[str, dict[str, Any]]
-MOST_RIGHT = 2_000
+MOST_RIGHT = 10_000
 """Events that are remembered; the tensors and the blocks of a log are fewer."""
 BY_VALUE = {"value", "reached", "tensors", "advice", "within", "holds", "joined"}
 """What a rule asks about the values of an event, not only whether and when there is one."""

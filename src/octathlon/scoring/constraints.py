@@ -21,10 +21,22 @@ def problem(value: Any, constraint: Mapping[str, Any]) -> str | None:
 
 def keeps(value: Any, constraint: Mapping[str, Any]) -> bool:
     """Whether `value` satisfies the constraint; for logs, of which most events do not reach their target."""
-    return all(
-        not any(NESTED[operator](value, operand)) if operator in NESTED else _holds(operator, value, operand)
-        for operator, operand in constraint.items()
-    )
+    for operator, operand in constraint.items():
+        if (
+            any(NESTED[operator](value, operand))
+            if operator in NESTED
+            else not _holds(operator, value, operand)
+        ):
+            return False
+    return True
+
+
+def fits(metadata: Mapping[str, Any], constraints: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether an event's metadata have certain names, with values that satisfy their constraints."""
+    for name, constraint in constraints.items():
+        if name not in metadata or not keeps(metadata[name], constraint):
+            return False
+    return True
 
 
 def describe(constraint: Mapping[str, Any]) -> str:

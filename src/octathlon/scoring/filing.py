@@ -41,7 +41,10 @@ class Filing:
 
 def file_folder(folder: Folder, logs: Sequence[Log], rules: Round, guess: str = "") -> Filing:
     """What a folder is, by the rules of a round; its logs are not checked yet."""
-    description = read_description(folder)
+    return _file(folder, read_description(folder), logs, rules, guess)
+
+
+def _file(folder: Folder, description: Description, logs: Sequence[Log], rules: Round, guess: str) -> Filing:
     word = description.division or division(identity(logs, "division")) or "closed"
     task = rules.task(folder.path.name) or rules.task(identity(logs, "benchmark"))
     return Filing(folder, logs, rules, description, word, task, {}, guess)
@@ -86,7 +89,7 @@ def _with_logs(
 ) -> Filing:
     """The logs may say what the folder and the description do not; those were checked for something else."""
     logs = [read[path][0] for path in filing.folder.logs]
-    full = file_folder(filing.folder, logs, filing.rules, filing.guess)
+    full = _file(filing.folder, filing.description, logs, filing.rules, filing.guess)
     findings, right = {}, full.filed
     for path in filing.folder.logs:
         round_name, filed = jobs[path]

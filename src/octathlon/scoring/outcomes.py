@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from octathlon.scoring.findings import Finding
 from octathlon.scoring.rules import Quality, Round, Task
@@ -84,7 +84,7 @@ def _checkpoints(found: Sequence[Evaluation], task: Task) -> list[Evaluation]:
         checkpoint = each.step if task.checkpoint == "step_num" else each.samples
         if checkpoint is not None and (each.metric in task.target or isinstance(each.quality, dict)):
             before = joined[checkpoint].quality if checkpoint in joined else {}
-            joined[checkpoint] = replace(each, quality={**before, **_metric(each)})
+            joined[checkpoint] = each._replace(quality={**before, **_metric(each)})
     return [joined[checkpoint] for checkpoint in sorted(joined)]
 
 

@@ -119,10 +119,11 @@ def check_convergence(benchmark: str, batch_size: int, epochs: Sequence[float], 
     return Verdict("fail", f"converges too fast: {numbers}", mean, minimum)
 
 
-def references(benchmark: str, drop: int) -> list[Reference]:
+@cache
+def references(benchmark: str, drop: int) -> tuple[Reference, ...]:
     """The reference convergence points of a benchmark in v1.1, by growing batch size."""
     records = rule_data.load("rcps_v1.1").get(benchmark, [])
-    return [Reference(record["batch_size"], *trim(record["converged"], drop)) for record in records]
+    return tuple(Reference(record["batch_size"], *trim(record["converged"], drop)) for record in records)
 
 
 def has_points(round_name: str) -> bool:
@@ -141,7 +142,7 @@ def normalisation(
         1 for a result that is not faster than the reference, and for one that fails the test; None where there is no
         reference, or no mean to compare with it.
     """
-    points = _pruned(_points(round_name, benchmark, drop))
+    points = _points(round_name, benchmark, drop)
     mean = trim(epochs, drop)[0]
     if not points or batch_size > points[-1].batch_size or not math.isfinite(mean):
         return None
@@ -150,13 +151,15 @@ def normalisation(
     return max(point.mean / mean, 1.0) if passes else 1.0
 
 
-def _points(round_name: str, benchmark: str, drop: int) -> list[Reference]:
-    """Of a later round: there the deviation is that of all values."""
+@cache
+def _points(round_name: str, benchmark: str, drop: int) -> tuple[Reference, ...]:
+    """Of a later round: there the deviation is that of all values, and points that others contradict are left out."""
     records = rule_data.load(f"rcps_{round_name}").get(benchmark, [])
     trimmed = [
         (record["batch_size"], record["converged"], trim(record["converged"], drop)) for record in records
     ]
-    return [Reference(size, mean, pstdev(values), count) for size, values, (mean, _, count) in trimmed]
+    points = [Reference(size, mean, pstdev(values), count) for size, values, (mean, _, count) in trimmed]
+    return tuple(_pruned(points))
 
 
 def _pruned(points: Sequence[Reference]) -> list[Reference]:

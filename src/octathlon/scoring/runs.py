@@ -28,8 +28,7 @@ PARALLEL_FROM = 32 << 20
 """Bytes of logs from which on starting processes pays."""
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """One `eval_accuracy`."""
 
     time_ms: float
@@ -205,15 +204,14 @@ def _on_init_stop(log: Log, event: Event) -> None:
 
 
 def _on_evaluation(log: Log, event: Event) -> None:
-    epoch, samples, step = (
-        _number(event.metadata.get(name)) for name in ("epoch_num", "samples_count", "step_num")
-    )
-    metric = str(event.metadata.get("metric", ""))[:40]
+    about = event.metadata
     kept = log.errors if event.key == "eval_error" else log.evaluations
     if len(kept) == MOST_EVALUATIONS:
         log.all_evaluations = False
     elif (quality := _quality(event.value)) is not None:
-        kept.append(Evaluation(event.time_ms, epoch, quality, metric, samples, step))
+        numbers = (_number(about.get(name)) for name in ("samples_count", "step_num"))
+        metric = str(about["metric"])[:40] if "metric" in about else ""
+        kept.append(Evaluation(event.time_ms, _number(about.get("epoch_num")), quality, metric, *numbers))
 
 
 def _on_checkpoint(log: Log, event: Event) -> None:

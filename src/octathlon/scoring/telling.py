@@ -19,6 +19,7 @@ from octathlon.errors import OctathlonError
 from octathlon.scoring.lines import line_bounds
 from octathlon.scoring.logs import Event, parse_line, read_blocks
 from octathlon.scoring.rules import OURS, Round, all_rounds, load_round
+from octathlon.scoring.runs import map_logs
 from octathlon.scoring.tree import Folder
 
 HEAD = 1 << 16
@@ -77,7 +78,8 @@ def rounds_of(folders: Iterable[Folder]) -> dict[Path, Told]:
 
 def tell_round(root: Path, folders: Sequence[Folder]) -> Told:
     """The round of one tree."""
-    logs = {folder.path: [beginning(path) for path in folder.logs] for folder in folders}
+    begun = map_logs(beginning, [path for folder in folders for path in folder.logs])
+    logs = {folder.path: [begun[path] for path in folder.logs] for folder in folders}
     started = [each for begun in logs.values() for each in begun if each.marker]
     if started and sum(each.ours for each in started) * 2 > len(started):
         return Told(load_round(OURS), "logged by Octathlon, which reproduces it")

@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -39,7 +40,7 @@ class Skipped:
     reason: str
 
 
-@dataclass(slots=True)
+@dataclass
 class Folder:
     """One folder of logs: those of one system on one benchmark."""
 
@@ -47,13 +48,13 @@ class Folder:
     logs: list[Path] = field(default_factory=list)
     """In natural order: result_2 before result_10."""
 
-    @property
+    @cached_property
     def system(self) -> Path | None:
         """The system's folder, in `results`: the parent of this one, or itself; None outside a tree."""
         above = self.path.parent.parent if self.mode else self.path.parent
         return next((path for path in (above, self.path) if _is_system(path)), None)
 
-    @property
+    @cached_property
     def mode(self) -> str:
         """strong or weak, where there is such a folder between the system's and this one (MLPerf HPC)."""
         parent = self.path.parent
@@ -69,7 +70,7 @@ class Folder:
         """The path in its tree, which tells it from all others of the tree."""
         return str(self.path.relative_to(self.root)) if self.results else self.path.name
 
-    @property
+    @cached_property
     def organisation(self) -> Path | None:
         """The organisation's folder; None outside a tree."""
         if self.results is None:
@@ -80,7 +81,7 @@ class Folder:
                 return below
         return owner
 
-    @property
+    @cached_property
     def root(self) -> Path:
         """The folder that holds the tree; outside of one, the folder itself."""
         if self.organisation is None:
