@@ -32,6 +32,7 @@ ARROWS = {  # area -> what its modules may reach, directly or not, beside the ar
     "config": {"registry", "systems", "settings", "errors", "names"},
     "rounds": set(),
     "archives": {"receipts", "errors"},
+    "formats": {"errors"},
     "miniatures": set(),
     "nn": CONTRACTS,
     "harness": CONTRACTS | {"nn"},
@@ -40,7 +41,7 @@ ARROWS = {  # area -> what its modules may reach, directly or not, beside the ar
     "scoring": {"rounds", "registry", "receipts", "errors", "options", "names"},
     "report": {"rehearsal", "scoring", "rounds", "registry", "receipts", "errors", "options", "names"},
     "datasets": BASE,  # what several data sets share
-    **{f"datasets.{name}": BASE | {"datasets", "archives"} for name in registry.datasets()},
+    **{f"datasets.{name}": BASE | {"datasets", "archives", "formats"} for name in registry.datasets()},
     **{
         f"benchmarks.{name}": CONTRACTS | {"nn", "datasets", f"datasets.{registry.dataset_of(name)}"}
         for name in registry.benchmarks()
@@ -58,7 +59,7 @@ WITHOUT_TORCH = [
     "systems",
     "config",
 ]
-WITHOUT_TORCH += ["archives", "miniatures", "datasets", "rounds", "scoring", "report", "cli"]
+WITHOUT_TORCH += ["archives", "formats", "miniatures", "datasets", "rounds", "scoring", "report", "cli"]
 TRAINS = ["octathlon.miniatures.coco", "octathlon.miniatures.coco_backbones"]
 """They train the backbones that upstream publishes: torch is imported when they do."""
 

@@ -19,12 +19,12 @@ import pytest
 from imagenet_archives import IDS, META, TRUTH, WNIDS, draw, jpeg, prepare_all, settings, write
 from PIL import Image
 
-from octathlon.archives.extract import index_tar
 from octathlon.datasets.imagenet import prepare
 from octathlon.datasets.imagenet.devkit import read_devkit
 from octathlon.datasets.imagenet.images import as_jpeg
 from octathlon.datasets.imagenet.shards import read_index, shard_files, write_shard
 from octathlon.errors import OctathlonError
+from octathlon.formats.tars import index_tar
 from octathlon.receipts import read_json
 
 

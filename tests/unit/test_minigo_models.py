@@ -20,8 +20,8 @@ from octathlon.datasets.minigo_models import prepare
 from octathlon.datasets.minigo_models.games import read_game
 from octathlon.datasets.minigo_models.names import tensor_names
 from octathlon.datasets.minigo_models.rows import pack, row_type, unpack_planes
-from octathlon.datasets.tensor_bundle import read_index, read_tensors
 from octathlon.errors import OctathlonError
+from octathlon.formats.tensor_bundles import read_index, read_tensors
 from octathlon.miniatures import minigo_models as miniature
 from octathlon.miniatures.protobuf import field
 from octathlon.receipts import read_json

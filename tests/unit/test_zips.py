@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from octathlon.archives.zips import ZipReader
 from octathlon.errors import OctathlonError
+from octathlon.formats.zips import ZipReader
 
 
 def write(

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from octathlon.archives.extract import read_targz
 from octathlon.errors import OctathlonError
+from octathlon.formats.tars import read_targz
 
 META = "ILSVRC2012_devkit_t12/data/meta.mat"
 TRUTH = "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt"

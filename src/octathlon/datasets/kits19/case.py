@@ -11,8 +11,9 @@ from nibabel.nifti1 import Nifti1Header
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from octathlon.archives.extract import REMEDY, open_gzip
 from octathlon.errors import OctathlonError
+from octathlon.formats.errors import REMEDY
+from octathlon.formats.gzips import open_gzip
 
 CLASSES = ("background", "kidney", "tumour")
 VOXEL_LIMIT = 1 << 30

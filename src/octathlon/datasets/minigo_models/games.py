@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from octathlon.datasets.minigo_models.rows import PLANES, pack
-from octathlon.datasets.protobuf import fields, split, strings
+from octathlon.formats.protobuf import fields, split, strings
 
 LIMIT = 1 << 28
 """No game unpacks to more bytes: a larger one is an attack on memory."""

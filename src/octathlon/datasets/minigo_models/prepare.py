@@ -16,12 +16,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from safetensors.numpy import save
 
-from octathlon.archives.extract import open_gzip
 from octathlon.datasets.minigo_models.games import read_game
 from octathlon.datasets.minigo_models.names import TRANSPOSED, tensor_names
 from octathlon.datasets.minigo_models.settings import Settings
-from octathlon.datasets.tensor_bundle import Entry, mapped, read_index, read_tensors
 from octathlon.errors import OctathlonError
+from octathlon.formats.gzips import open_gzip
+from octathlon.formats.tensor_bundles import Entry, mapped, read_index, read_tensors
 from octathlon.receipts import describe, publish, read_json, write_json
 
 CHECKPOINT, TARGET = "checkpoint.tar.gz", "target"

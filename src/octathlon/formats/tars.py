@@ -1,4 +1,4 @@
-"""Read tar and gzip archives without unpacking them, and without trusting them.
+"""Read tar archives, plain or gzipped, without unpacking them, and without trusting them.
 
 A tar is indexed by hopping from header to header: names, offsets and sizes, no data. Members are then read in
 place, also those of a tar inside a tar; a tar.gz is read in a stream. Nothing is ever written under a name that an
@@ -8,22 +8,18 @@ one sentence.
 
 from __future__ import annotations
 
-import gzip
 import io
 import tarfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from octathlon.errors import OctathlonError
+from octathlon.formats.errors import REMEDY, FormatError, unreadable
+from octathlon.formats.gzips import open_gzip
 
 HEADER_LIMIT = 1 << 20
 """No header block, not even a long name, is larger; a larger one is an attack on memory."""
-
-
-REMEDY = "use the archive as it is published"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +38,20 @@ def index_tar(path: Path, offset: int = 0, size: int | None = None) -> list[Memb
         offset, size: where the tar lies in `path`, if it is itself a member of a tar.
 
     Raises:
-        OctathlonError: if it is truncated or damaged, or a member is not a plain file with a plain, new name.
+        FormatError: if it is truncated or damaged, or a member is not a plain file with a plain, new name.
     """
     try:
         with path.open("rb") as file:
             return list(_walk(_Window(file, offset, size), str(path)))
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def read_targz(path: Path, limit: int) -> dict[str, bytes]:
     """The files in a small tar.gz, by name, all in memory.
 
     Raises:
-        OctathlonError: if it unpacks to more than `limit` bytes, or as for `index_tar`.
+        FormatError: if it unpacks to more than `limit` bytes, or as for `index_tar`.
     """
     with open_gzip(path, limit) as stream:
         content = stream.read()
@@ -67,65 +63,20 @@ def stream_targz(path: Path, limit: int, member_limit: int) -> Iterator[tuple[st
     """The files in a tar.gz of any size, in its order: name and content, one of them in memory at a time.
 
     Raises:
-        OctathlonError: if it unpacks to more than `limit` bytes, a file in it has more than `member_limit`, or as for
+        FormatError: if it unpacks to more than `limit` bytes, a file in it has more than `member_limit`, or as for
             `index_tar`.
     """
     with open_gzip(path, limit) as file:
         stream = _Stream(file, 0, limit)
         for member in _walk(stream, str(path)):
             if member.size > member_limit:
-                raise OctathlonError(f"{path}: member {member.name!r} has {member.size:,} bytes; {REMEDY}")
+                raise FormatError(f"{path}: member {member.name!r} has {member.size:,} bytes; {REMEDY}")
             content = stream.content(member)
             if len(content) < member.size:
-                raise OctathlonError(f"{path}: truncated within {member.name!r}; fetch it again")
+                raise FormatError(f"{path}: truncated within {member.name!r}; fetch it again")
             yield member.name, content
         while file.read(1 << 20):  # to the end, where gzip has its checksum
             pass
-
-
-def open_gzip(path: Path, limit: int) -> BinaryIO:
-    """A stream of what a gzip file unpacks to. Close it, or use it as a context.
-
-    Its reads raise an OctathlonError if it is truncated or damaged, or unpacks to more than `limit` bytes.
-    """
-    try:
-        if not path.stat().st_size:
-            raise OctathlonError(f"{path}: empty; fetch it again")
-        return io.BufferedReader(_Gunzip(path, limit), 1 << 20)
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: OSError) -> OctathlonError:
-    remedy = f"delete its receipt {path.name}.json, then rerun to fetch it again"
-    return OctathlonError(f"{path}: cannot read it ({error.strerror}); {remedy}")
-
-
-class _Gunzip(io.RawIOBase):
-    """`gzip`'s reader with a limit, and errors that name the file."""
-
-    def __init__(self, path: Path, limit: int) -> None:
-        self._path, self._limit, self._left = path, limit, limit
-        self._file = gzip.open(path, "rb")  # noqa: SIM115 - closed by close()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:
-        try:
-            count = self._file.readinto(buffer)
-        except (EOFError, zlib.error, OSError) as error:
-            raise OctathlonError(f"{self._path}: truncated or damaged ({error}); fetch it again") from error
-        self._left -= count
-        if self._left < 0:
-            raise OctathlonError(
-                f"{self._path}: unpacks to more than {self._limit:,} bytes; it is not that archive"
-            )
-        return count
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
 
 
 class _Window:
@@ -193,20 +144,20 @@ def _walk(window: _Window, label: str) -> Iterator[Member]:
                 if not info.isdir():
                     name = _safe_name(info, label)
                     if name in names:
-                        raise OctathlonError(f"{label}: member {name!r} is there twice; {REMEDY}")
+                        raise FormatError(f"{label}: member {name!r} is there twice; {REMEDY}")
                     names.add(name)
                     yield Member(name, window.offset + info.offset_data, info.size)
             if window.last != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError("no end mark")
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
-        raise OctathlonError(f"{label}: truncated or damaged tar ({error}); fetch it again") from error
+        raise FormatError(f"{label}: truncated or damaged tar ({error}); fetch it again") from error
 
 
 def _safe_name(info: tarfile.TarInfo, label: str) -> str:
-    """The member's name without leading "./"; an OctathlonError unless it is a plain file in the folder."""
+    """The member's name without leading "./"; an FormatError unless it is a plain file in the folder."""
     path = PurePosixPath(info.name)
     if not info.isreg() or info.issparse() or info.size < 0:
-        raise OctathlonError(f"{label}: member {info.name!r} is not a plain file; {REMEDY}")
+        raise FormatError(f"{label}: member {info.name!r} is not a plain file; {REMEDY}")
     if not path.parts or path.is_absolute() or ".." in path.parts or set(info.name) & {"\0", "\\"}:
-        raise OctathlonError(f"{label}: member {info.name!r} has a name that leaves its folder; {REMEDY}")
+        raise FormatError(f"{label}: member {info.name!r} has a name that leaves its folder; {REMEDY}")
     return str(path)

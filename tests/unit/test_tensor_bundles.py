@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octathlon import digest
-from octathlon.datasets.snappy import decompress
-from octathlon.datasets.tensor_bundle import LIMIT, Entry, mapped, read_index, read_tensors
 from octathlon.errors import OctathlonError
+from octathlon.formats.snappy import decompress
+from octathlon.formats.tensor_bundles import LIMIT, Entry, mapped, read_index, read_tensors
 from octathlon.miniatures import protobuf, tensor_bundle
 from octathlon.miniatures.crc32c import masked_crc32c
 
@@ -77,7 +77,7 @@ def test_files_are_mapped_not_read(tmp_path: Path) -> None:
 def test_both_preparations_rerun_when_the_reader_changes(module: str) -> None:
     closure = digest.import_closure(f"octathlon.datasets.{module}.prepare")
     assert {
-        f"octathlon.datasets.{name}" for name in ("tensor_bundle", "crc32c", "snappy", "protobuf")
+        f"octathlon.formats.{name}" for name in ("tensor_bundles", "crc32c", "snappy", "protobuf")
     } <= closure
 
 

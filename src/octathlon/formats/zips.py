@@ -1,4 +1,4 @@
-"""Read zip archives without unpacking them, and without trusting them: what `extract` is for tars.
+"""Read zip archives without unpacking them, and without trusting them: what `tars` is for tars.
 
 Nothing is written under a name that an archive gives. Links, encrypted members, duplicates, names that would leave
 a folder and truncated or lying archives are refused with one sentence.
@@ -12,8 +12,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from octathlon.archives.extract import REMEDY
-from octathlon.errors import OctathlonError
+from octathlon.formats.errors import REMEDY, FormatError
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
@@ -22,7 +21,7 @@ class ZipReader:
     """The files in a zip, by name, directories left out. A context that closes the file.
 
     Raises:
-        OctathlonError: if it is truncated or damaged, or a member is not a plain file with a plain, new name.
+        FormatError: if it is truncated or damaged, or a member is not a plain file with a plain, new name.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,7 +35,7 @@ class ZipReader:
             for info in self._archive.infolist():
                 if not info.is_dir():
                     self._admit(info)
-        except OctathlonError:
+        except FormatError:
             self._archive.close()
             raise
 
@@ -58,13 +57,13 @@ class ZipReader:
         """A file's content, its CRC-32 checked; `limit` bounds what it may unpack to.
 
         Raises:
-            OctathlonError: if it isn't there, is larger than `limit` bytes, truncated or damaged.
+            FormatError: if it isn't there, is larger than `limit` bytes, truncated or damaged.
         """
         if name not in self._members:
-            raise OctathlonError(f"{self.path}: no member {name}; {REMEDY}")
+            raise FormatError(f"{self.path}: no member {name}; {REMEDY}")
         info = self._members[name]
         if info.file_size > limit:
-            raise OctathlonError(
+            raise FormatError(
                 f"{self.path}: member {name} unpacks to {info.file_size:,} bytes, more than {limit:,}; {REMEDY}"
             )
         try:
@@ -91,14 +90,14 @@ class ZipReader:
         name, path = info.filename, PurePosixPath(info.filename)
         kind = stat.S_IFMT(info.external_attr >> 16)
         if info.flag_bits & 1 or info.compress_type not in METHODS or kind not in (0, stat.S_IFREG):
-            raise OctathlonError(f"{self.path}: member {name!r} is not a plain file; {REMEDY}")
+            raise FormatError(f"{self.path}: member {name!r} is not a plain file; {REMEDY}")
         # zipfile cuts a name at a NUL and turns backslashes over on some systems: the original tells
         unsafe = path.is_absolute() or ".." in path.parts or set(info.orig_filename) & {"\0", "\\"}
         if unsafe or not path.parts:
-            raise OctathlonError(f"{self.path}: member {name!r} has a name that leaves its folder; {REMEDY}")
+            raise FormatError(f"{self.path}: member {name!r} has a name that leaves its folder; {REMEDY}")
         if name in self._members:
-            raise OctathlonError(f"{self.path}: member {name!r} is there twice; {REMEDY}")
+            raise FormatError(f"{self.path}: member {name!r} is there twice; {REMEDY}")
         self._members[name] = info
 
-    def _damaged(self, what: str, error: Exception) -> OctathlonError:
-        return OctathlonError(f"{self.path}: {what} is truncated or damaged ({error}); fetch it again")
+    def _damaged(self, what: str, error: Exception) -> FormatError:
+        return FormatError(f"{self.path}: {what} is truncated or damaged ({error}); fetch it again")

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from octathlon.datasets.crc32c import masked_crc32c
-from octathlon.datasets.protobuf import split, strings, varint
-from octathlon.datasets.snappy import decompress
-from octathlon.errors import OctathlonError
+from octathlon.formats.crc32c import masked_crc32c
+from octathlon.formats.errors import FormatError
+from octathlon.formats.protobuf import split, strings, varint
+from octathlon.formats.snappy import decompress
 
 MAGIC, FOOTER, TRAILER = 0xDB4775248B80FB57, 48, 5
 """The last eight bytes of a table, bytes of its footer, and bytes behind a block: compression and checksum."""
@@ -55,7 +55,7 @@ def read_index(content: bytes | np.ndarray, source: Path) -> dict[str, Entry]:
         source: the file that it comes from, for messages.
 
     Raises:
-        OctathlonError: if it is not such a file, or damaged, or lists parts of tensors or several data files.
+        FormatError: if it is not such a file, or damaged, or lists parts of tensors or several data files.
     """
     with _naming(source, "cannot read the index of a TensorFlow checkpoint"):
         if len(content) > LIMIT:
@@ -73,7 +73,7 @@ def read_tensors(
         source: the file that it comes from, for messages.
 
     Raises:
-        OctathlonError: if one isn't as its entry describes it, or has values that are no numbers.
+        FormatError: if one isn't as its entry describes it, or has values that are no numbers.
     """
     with _naming(source, "cannot read the tensors of a TensorFlow checkpoint"):
         values = np.frombuffer(data, np.uint8)
@@ -84,7 +84,7 @@ def mapped(path: Path) -> np.ndarray:
     """The bytes of a file, uint8, read as they are needed.
 
     Raises:
-        OctathlonError: if it can't be read.
+        FormatError: if it can't be read.
     """
     with _naming(path, "cannot read it"):
         return np.memmap(path, np.uint8, mode="r")
@@ -95,7 +95,7 @@ def _naming(source: Path, what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        raise OctathlonError(f"{source}: {what} ({error}); fetch it again") from error
+        raise FormatError(f"{source}: {what} ({error}); fetch it again") from error
 
 
 def _tensor(name: str, entry: Entry, values: np.ndarray) -> np.ndarray:
