@@ -18,11 +18,11 @@ from octathlon.datasets.coco.backbones import (
     R50,
     RESNET34,
     convert,
-    read_blobs,
-    read_state_dict,
     torchvision_names,
 )
 from octathlon.errors import OctathlonError
+from octathlon.formats.blobs import read_blobs
+from octathlon.formats.state_dicts import read_state_dict
 
 
 @pytest.fixture(scope="module")
