@@ -98,6 +98,27 @@ def test_training_reaches_no_preparation() -> None:
         assert not {module for module in closure if module.endswith(".prepare") or area(module) == "archives"}
 
 
+OPENERS = {"tarfile", "zipfile", "gzip", "zlib", "pickle", "nibabel", "json", "marshal", "shelve", "lzma"}
+OPENERS |= {"scipy.io"}
+"""What opens bytes of others: only the room for untrusted bytes may."""
+
+
+def imports(node: ast.Module) -> set[str]:
+    """The modules that are named in imports anywhere in a module."""
+    found = [each for each in ast.walk(node) if isinstance(each, ast.Import | ast.ImportFrom)]
+    names = {alias.name for each in found if isinstance(each, ast.Import) for alias in each.names}
+    return names | {each.module or "" for each in found if isinstance(each, ast.ImportFrom)}
+
+
+@pytest.mark.parametrize(
+    "module", [name for name in modules() if area(name).split(".")[0] in ("datasets", "archives")]
+)
+def test_untrusted_bytes_are_opened_in_their_room_alone(module: str) -> None:
+    names = imports(source(module))
+    assert not {name for name in names if {name, name.split(".")[0]} & OPENERS}
+    assert "orjson.loads" not in ast.unparse(source(module))
+
+
 def test_preparation_reaches_no_reader_of_its_own_output() -> None:
     for name in registry.datasets():
         assert f"octathlon.datasets.{name}.loader" not in import_closure(f"octathlon.datasets.{name}.prepare")

@@ -308,7 +308,7 @@ KIT_DAMAGE = {
     "no ids": (lambda kit: kit | {TRUTH: b"\n"}, f"{TRUTH}: empty"),
     "no mat": (lambda kit: kit | {META: b"?" * 500}, f"{META}: not the struct array `synsets`"),
     "cut mat": (lambda kit: kit | {META: without_its_end(kit[META])}, f"{META}: not the struct array"),
-    "bomb": (lambda kit: kit | {META: mat_bomb()}, "unpacks to more than 100,000,000 bytes"),
+    "bomb": (lambda kit: kit | {META: mat_bomb()}, "unpacks to more than 16,777,216 bytes"),
     "giant array": (lambda kit: kit | {META: giant_array()}, f"{META}: not the struct array"),
     "no leaves": (lambda kit: kit | {META: made.meta([made.INNER])}, "no classes, or one of them twice"),
     "a synset twice": (

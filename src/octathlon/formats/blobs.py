@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from math import prod
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from octathlon.formats.pickles import StandIn, load
+from octathlon.formats.pickles import StandIn, load, weights_file
 
 CODES = ("f4", "f8", "i4", "i8")
 
 
-def read_blobs(file: BinaryIO) -> dict[str, np.ndarray]:
+def read_blobs(path: Path) -> dict[str, np.ndarray]:
     """The arrays, as float32.
 
-    Args:
-        file: in memory. Together the arrays have no more bytes than it: contents that many arrays share would
-            otherwise make gigabytes of a few bytes.
+    Together they have no more bytes than the file: contents that many arrays share would otherwise make gigabytes of a
+    few bytes.
 
     Raises:
-        ValueError: if it is too large for its bytes. Damage raises anything.
+        FormatError: if it is no such file, damaged, or hostile.
     """
+    with weights_file(path) as file:
+        return _read(file)
+
+
+def _read(file: BinaryIO) -> dict[str, np.ndarray]:
     content = load(file, NAMES)
     blobs = {name: blob for name, blob in content.get("blobs", content).items() if type(blob) is _Array}
     if sum(blob.nbytes() for blob in blobs.values()) > file.tell():

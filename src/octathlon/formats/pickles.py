@@ -7,10 +7,17 @@ index), keys are names, so that no tuple of tuples is hashed, and a call has a t
 
 from __future__ import annotations
 
+import io
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO
 
+from octathlon.formats.errors import FormatError
+
+SIZE_LIMIT = 1 << 27
+"""Bytes of a file. The published backbones have 87 and 102 million."""
 OPERATIONS = 100_000
 """No more instructions: the published backbones, of some 300 tensors each, need a tenth."""
 
@@ -26,6 +33,23 @@ PLAIN = (
 """The instructions that are taken as Python has them, of protocols 1 to 4."""
 
 
+@contextmanager
+def weights_file(path: Path) -> Iterator[BinaryIO]:
+    """A file of weights, in memory, so that no length that it claims is more than it has.
+
+    Raises:
+        FormatError: if it can't be read or is too large; and for whatever is raised while it is open, as a hostile
+            pickle makes its reader raise anything.
+    """
+    try:
+        if path.stat().st_size > SIZE_LIMIT:
+            raise ValueError(f"more than {SIZE_LIMIT:,} bytes")
+        yield io.BytesIO(path.read_bytes())
+    except Exception as error:
+        reason = " ".join(f"{error or type(error).__name__}"[:300].split())
+        raise FormatError(f"{path}: not the published weights ({reason}); fetch the archive again") from None
+
+
 def load(
     file: BinaryIO,
     names: Mapping[tuple[str, str], Any],
@@ -34,7 +58,7 @@ def load(
     """What a pickle holds; of several in a file, the next.
 
     Args:
-        file: in memory, so that no length that it claims is more than it has.
+        file: in memory.
         names: (module, name) -> what stands in for it: strings and subclasses of StandIn.
         persistent: what stands in for an object that is kept outside of the pickle.
 

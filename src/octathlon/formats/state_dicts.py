@@ -6,11 +6,12 @@ Pickles of names, shapes and strides, then the numbers of all storages as plain 
 from __future__ import annotations
 
 from math import prod
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from octathlon.formats.pickles import Names, StandIn, load
+from octathlon.formats.pickles import Names, StandIn, load, weights_file
 
 MAGIC = 0x1950A86A20F9469CFC6C
 """The first pickle."""
@@ -19,16 +20,20 @@ RANK = 32
 """Axes; NumPy has no more, convolutions have four."""
 
 
-def read_state_dict(file: BinaryIO) -> dict[str, np.ndarray]:
+def read_state_dict(path: Path) -> dict[str, np.ndarray]:
     """The tensors of a state_dict.
 
-    Args:
-        file: in memory. Together the tensors have no more bytes than it: a stride of zero, or a storage that many
-            tensors share, would otherwise make gigabytes of a few bytes.
+    Together they have no more bytes than the file: a stride of zero, or a storage that many tensors share, would
+    otherwise make gigabytes of a few bytes.
 
     Raises:
-        ValueError: if it is no such file, or too large for its bytes. Damage raises anything.
+        FormatError: if it is no such file, damaged, or hostile.
     """
+    with weights_file(path) as file:
+        return _read(file)
+
+
+def _read(file: BinaryIO) -> dict[str, np.ndarray]:
     if load(file, {}) != MAGIC:
         raise ValueError("not in PyTorch's format before 1.6")
     for _ in range(2):  # the format's version and the writer's sizes of types
