@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octathlon.errors import OctathlonError
+from octathlon.formats import tars
 from octathlon.formats.gzips import open_gzip
 from octathlon.formats.tars import Member, index_tar, read_targz, stream_targz
 
@@ -134,6 +136,61 @@ def test_a_header_that_asks_for_much_memory_is_refused(tmp_path: Path, field: tu
         file.truncate(2 << 30)
     with pytest.raises(OctathlonError, match="a header of 1,073,741,824 bytes"):
         index_tar(path)
+
+
+def long_names(count: int, size: int) -> bytes:
+    """A chain of headers that each say that the next one's name is long; no file follows."""
+    return b"".join(
+        entry("././@LongLink", type=tarfile.GNUTYPE_LONGNAME, size=size)[0].tobuf() + b"n" * size
+        for _ in range(count)
+    )
+
+
+def sparse(fields: bytes) -> bytes:
+    info = entry("sparse", pax_headers={"GNU.sparse.major": "1", "GNU.sparse.minor": "0"})[0]
+    return tar_of((info, fields), form=tarfile.PAX_FORMAT)[:-1024]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (long_names(3, 1 << 19), "a header of 524,288 bytes"),
+        (long_names(1500, 512), "truncated or damaged"),
+        (sparse(b"a\n".ljust(512)), "truncated or damaged"),
+        (sparse(b"9" * 5000 + b"\n"), "truncated or damaged"),
+        (sparse(b"999999999\n" + b"0\n" * (2 << 20)), "truncated or damaged"),
+    ],
+    ids=["names", "chain", "no number", "large number", "long map"],
+)
+def test_a_tar_of_headers_is_refused_before_it_takes_memory(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
+    path = tmp_path / "greedy.tar"
+    path.write_bytes(content + bytes(1024))
+    tracemalloc.start()
+    with pytest.raises(OctathlonError, match=words):
+        index_tar(path)
+    assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    tracemalloc.stop()
+
+
+def test_no_tar_has_folders_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tars, "ENTRIES", 1000)
+    path = tmp_path / "folders.tar"
+    folder = tar_of(entry("folder", type=tarfile.DIRTYPE))[:512]
+    path.write_bytes(folder * 999 + bytes(1024))
+    assert index_tar(path) == []
+    path.write_bytes(folder * 1000 + bytes(1024))
+    with pytest.raises(OctathlonError, match="more than 1,000 files and folders"):
+        index_tar(path)
+
+
+def test_a_targz_of_zeros_is_refused(tmp_path: Path) -> None:
+    """Whatever the caller's limit: 60 MB of zeros are 60 kB."""
+    path = tmp_path / "zeros.tar.gz"
+    path.write_bytes(gzip.compress(tar_of(*[entry(name, bytes(30 << 20)) for name in "ab"]), 1))
+    with pytest.raises(OctathlonError, match="unpacks to more than 16,777,216 bytes"):
+        list(stream_targz(path, 1 << 40, 1 << 30))
 
 
 def test_an_inner_tar_can_not_reach_beyond_its_end(tmp_path: Path) -> None:

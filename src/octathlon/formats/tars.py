@@ -18,8 +18,15 @@ from typing import BinaryIO
 from octathlon.formats.errors import REMEDY, FormatError, unreadable
 from octathlon.formats.gzips import open_gzip
 
-HEADER_LIMIT = 1 << 20
-"""No header block, not even a long name, is larger; a larger one is an attack on memory."""
+ENTRIES = 200_000
+"""Files and folders of a tar; LibriSpeech's largest part has some 160,000. Each takes Python up to 40 microseconds."""
+HEADERS, HEADERS_EACH = 1 << 20, 1 << 11
+"""Bytes of headers that a tar may have, and as many more for each entry that was read: one with a name of more than 100
+bytes takes 2 kB. A name of a megabyte, or a chain of them, is an attack on memory."""
+RATIO, FREE = 20, 1 << 24
+"""A tar.gz unpacks to so many times its bytes at most, or to so many bytes if that is more. What lies in them is
+compressed already (recordings, games) or small (the development kit, 9 times); zeros would give a thousand times."""
+CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +60,7 @@ def read_targz(path: Path, limit: int) -> dict[str, bytes]:
     Raises:
         FormatError: if it unpacks to more than `limit` bytes, or as for `index_tar`.
     """
-    with open_gzip(path, limit) as stream:
+    with _open_targz(path, limit) as stream:
         content = stream.read()
     members = _walk(_Window(io.BytesIO(content)), str(path))
     return {member.name: content[member.offset : member.offset + member.size] for member in members}
@@ -66,7 +73,7 @@ def stream_targz(path: Path, limit: int, member_limit: int) -> Iterator[tuple[st
         FormatError: if it unpacks to more than `limit` bytes, a file in it has more than `member_limit`, or as for
             `index_tar`.
     """
-    with open_gzip(path, limit) as file:
+    with _open_targz(path, limit) as file:
         stream = _Stream(file, 0, limit)
         for member in _walk(stream, str(path)):
             if member.size > member_limit:
@@ -75,21 +82,29 @@ def stream_targz(path: Path, limit: int, member_limit: int) -> Iterator[tuple[st
             if len(content) < member.size:
                 raise FormatError(f"{path}: truncated within {member.name!r}; fetch it again")
             yield member.name, content
-        while file.read(1 << 20):  # to the end, where gzip has its checksum
+        while file.read(CHUNK):  # to the end, where gzip has its checksum
             pass
 
 
-class _Window:
-    """A tar inside a file, as `tarfile` sees it: bounded, and read in small pieces only.
+def _open_targz(path: Path, limit: int) -> BinaryIO:
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return open_gzip(path, min(limit, max(FREE, RATIO * size)))
 
-    The bound keeps a damaged inner tar from running on into its neighbour; the limit keeps a header from
-    asking for gigabytes.
+
+class _Window:
+    """A tar inside a file, as `tarfile` sees it: bounded, and only so much of it may be headers.
+
+    The bound keeps a damaged inner tar from running on into its neighbour. `tarfile` reads nothing but headers here.
     """
 
     def __init__(self, file: BinaryIO, offset: int = 0, size: int | None = None) -> None:
         self.offset = offset
         self.size = file.seek(0, io.SEEK_END) - offset if size is None else size
         self._file, self._position = file, 0
+        self.headers_left = HEADERS
         self.last = b""
         """What was read last: at the end of the tar, its end mark."""
 
@@ -103,8 +118,9 @@ class _Window:
         return position
 
     def read(self, count: int) -> bytes:
-        if not 0 <= count <= HEADER_LIMIT:
+        if not 0 <= count <= self.headers_left:
             raise tarfile.ReadError(f"a header of {count:,} bytes")
+        self.headers_left -= count
         self.last = self._take(max(min(count, self.size - self._position), 0))
         return self.last
 
@@ -120,7 +136,7 @@ class _Stream(_Window):
 
     def seek(self, position: int) -> int:
         while self._position < position:
-            if not self._take(min(position - self._position, HEADER_LIMIT)):
+            if not self._take(min(position - self._position, CHUNK)):
                 raise tarfile.ReadError("unexpected end of data")
         return self._position
 
@@ -139,8 +155,7 @@ def _walk(window: _Window, label: str) -> Iterator[Member]:
     names: set[str] = set()
     try:
         with tarfile.open(fileobj=window, mode="r:") as tar:  # type: ignore[arg-type]
-            while (info := tar.next()) is not None:
-                tar.members = []  # it keeps all headers otherwise
+            for info in _headers(tar, window):
                 if not info.isdir():
                     name = _safe_name(info, label)
                     if name in names:
@@ -151,6 +166,17 @@ def _walk(window: _Window, label: str) -> Iterator[Member]:
                 raise tarfile.ReadError("no end mark")
     except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         raise FormatError(f"{label}: truncated or damaged tar ({error}); fetch it again") from error
+
+
+def _headers(tar: tarfile.TarFile, window: _Window) -> Iterator[tarfile.TarInfo]:
+    """One after the other, as many as there may be."""
+    for _ in range(ENTRIES):
+        if (info := tar.next()) is None:
+            return
+        tar.members = []  # it keeps all headers otherwise
+        window.headers_left += HEADERS_EACH
+        yield info
+    raise tarfile.ReadError(f"more than {ENTRIES:,} files and folders")
 
 
 def _safe_name(info: tarfile.TarInfo, label: str) -> str:
