@@ -234,6 +234,46 @@ def test_absurd_entries_are_refused(changed: dict[str, bytes], words: str) -> No
         read_tensors(read_index(entry(**changed), SOURCE), bytes(24), SOURCE)
 
 
+def table_of(*entries: tuple[bytes, bytes]) -> bytes:
+    return tensor_bundle._block(list(entries))
+
+
+def same_block_again(count: int) -> bytes:
+    """An index whose handles all name one block."""
+    block = table_of(*rows()) + b"\0"
+    content = block + struct.pack("<I", masked_crc32c(block))
+    handle = protobuf.varint(0) + protobuf.varint(len(block) - 1)
+    content = bytearray(content)
+    footer = [[], [(b"%03d" % number, handle) for number in range(count)]]
+    ends = b"".join(tensor_bundle._append(content, tensor_bundle._block(block)) for block in footer)
+    return bytes(content) + ends.ljust(40, b"\0") + struct.pack("<Q", tensor_bundle.MAGIC)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (same_block_again(2), "a block lies upon another one"),
+        (index_of(bytes(3) * 10_001 + bytes(4)), "more than 10,000 entries"),
+        (index_of(*[bytes(3) * 6000 + bytes(4)] * 2), "more than 10,000 tensors"),
+        (index_of(snappy(bytes(3) * 300_000 + bytes(4)), compression=1), "more than 10,000 entries"),
+        (index_of(table_of((b"n" * 1025, b""))), "a name has more than 1,024 bytes"),
+        (index_of(table_of((b"n" * 1000, b""), (b"n" * 1025, b""))), "a name has more than 1,024 bytes"),
+        (entry(more=protobuf.field(9, 1) * 1025), "a message of more than 1,024 fields"),
+    ],
+    ids=["twice", "entries", "tensors", "packed", "name", "shared name", "fields"],
+)  # fmt: skip
+def test_a_small_index_takes_no_time(content: bytes, words: str) -> None:
+    with pytest.raises(OctathlonError, match=rf"^model: cannot read the index.*{words}"):
+        read_index(content, SOURCE)
+
+
+def test_no_two_tensors_are_of_the_same_bytes() -> None:
+    """Else every name for a gigabyte would be another gigabyte of prepared weights."""
+    entries = read_index(INDEX, SOURCE)
+    with pytest.raises(OctathlonError, match="other lies upon another tensor"):
+        read_tensors(entries | {"other": entries[FIRST]}, DATA, SOURCE)
+
+
 def test_an_empty_tensor_may_have_long_axes() -> None:
     empty = {"shape": shape(0, 3), "size": protobuf.field(5, 0), "checksum": protobuf.fixed32(6, 0xA282EAD8)}
     assert read_tensors(read_index(entry(**empty), SOURCE), b"", SOURCE)["x"].shape == (0, 3)
