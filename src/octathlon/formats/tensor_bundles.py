@@ -151,7 +151,8 @@ def _table(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     footer = content[-FOOTER:]
     if len(footer) < FOOTER or struct.unpack("<Q", footer[-8:])[0] != MAGIC:
         raise ValueError("its last bytes are not those of a table")
-    _, _, place = _handle(footer, 0)  # of a block of statistics, which is empty
+    _, _, place = _handle(footer, 0)
+    _unpacked(content, footer)  # a block of statistics, which is empty: its checksum counts
     end = 0
     for _, handle in _block(content, footer[place:]):
         offset, size, _ = _handle(handle, 0)
