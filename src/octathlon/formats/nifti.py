@@ -71,7 +71,10 @@ def read_volume(path: Path, like: Volume | None = None) -> Volume:
 def _read_header(stream: BinaryIO, path: Path) -> tuple[Nifti1Header, tuple]:
     """The header, checked; spacing and axes."""
     try:
-        header = Nifti1Header(stream.read(Nifti1Header.sizeof_hdr))
+        header = Nifti1Header(stream.read(Nifti1Header.sizeof_hdr), check=False)
+        if header["sizeof_hdr"] != header.sizeof_hdr or header["magic"] != header.single_magic:
+            raise HeaderDataError("it does not begin as a volume in one file does")
+        header.check_fix()
         shape, kind, offset = header.get_data_shape(), header.get_data_dtype(), header.get_data_offset()
         header.get_slope_inter()
         spacing, axes = np.array(header.get_zooms(), np.float64), header.get_best_affine()[:3, :3]
