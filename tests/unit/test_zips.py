@@ -158,6 +158,16 @@ def test_a_list_without_end_is_not_read(tmp_path: Path, monkeypatch: pytest.Monk
         ZipReader(path)
 
 
+def test_a_comment_at_the_end_is_no_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked for in the last 64 kB of a file that may be far larger."""
+    monkeypatch.setattr(zips, "DIRECTORY_LIMIT", 70_000)
+    path = write(tmp_path / "a.zip", ("one", bytes(200_000)), method=zipfile.ZIP_STORED)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"c" * 1000
+    with ZipReader(path) as archive:
+        assert archive.read("one", 1 << 20) == bytes(200_000)
+
+
 def test_one_sentence_tells_a_missing_member_from_a_damaged_one(tmp_path: Path) -> None:
     path = write(tmp_path / "a.zip", ("one", b"abcdefgh" * 100), method=zipfile.ZIP_STORED)
     content = bytearray(path.read_bytes())

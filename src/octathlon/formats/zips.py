@@ -131,7 +131,8 @@ class _File(io.FileIO):
         self.limit: int | None = DIRECTORY_LIMIT
 
     def read(self, size: int | None = -1) -> bytes:
-        count = self.size if size is None or size < 0 else size
-        if self.limit is not None and min(count, self.size) > self.limit:
+        rest = max(self.size - self.tell(), 0)
+        count = rest if size is None or size < 0 else min(size, rest)
+        if self.limit is not None and count > self.limit:
             raise zipfile.BadZipFile(f"a list of {count:,} bytes")
-        return super().read(min(count, self.size))
+        return super().read(count)
