@@ -249,8 +249,6 @@ def test_a_damaged_checkpoint_is_named(archives, tmp_path, change, words):
         (field(1, 5), "a record without 'x'"),  # numbers where messages belong
         (field(1, field(1, 5)), "a record without 'x'"),
         (field(1, field(1, field(1, b"x") + field(2, 5))), "a record without 'pi'"),
-        (field(1, field(1, field(1, b"\xff"))), "codec can't decode"),
-        (field(1, b"\x0b"), "not a message"),
         (b"", "a record without 'x'"),
     ],
 )
