@@ -58,6 +58,18 @@ def test_parameters_of_old_files_are_read(tmp_path: Path) -> None:
     assert found["w"].tolist() == [[1] * 3] * 2
 
 
+class Python2:
+    """Pickles to what Python 2 makes of an OrderedDict: a call with its items."""
+
+    def __reduce__(self) -> tuple:
+        return OrderedDict, ([["w", torch.ones(2, 3)], ["b", torch.zeros(2)]],)
+
+
+def test_state_dicts_of_python_2_are_read(tmp_path: Path) -> None:
+    found = read_state_dict(saved(Python2(), tmp_path / "w.pth"))
+    assert {name: value.tolist() for name, value in found.items()} == {"w": [[1] * 3] * 2, "b": [0, 0]}
+
+
 def test_a_caffe2_pickle_gets_torchvisions_names(archives: Path, tmp_path: Path) -> None:
     convert(archives / R50, tmp_path / "out.safetensors")
     found = load_file(tmp_path / "out.safetensors")
