@@ -32,6 +32,7 @@ ARROWS = {  # area -> what its modules may reach, directly or not, beside the ar
     "config": {"registry", "systems", "settings", "errors", "names"},
     "rounds": set(),
     "archives": {"receipts", "errors"},
+    "formats": {"errors"},
     "miniatures": set(),
     "nn": CONTRACTS,
     "harness": CONTRACTS | {"nn"},
@@ -40,7 +41,7 @@ ARROWS = {  # area -> what its modules may reach, directly or not, beside the ar
     "scoring": {"rounds", "registry", "receipts", "errors", "options", "names"},
     "report": {"rehearsal", "scoring", "rounds", "registry", "receipts", "errors", "options", "names"},
     "datasets": BASE,  # what several data sets share
-    **{f"datasets.{name}": BASE | {"datasets", "archives"} for name in registry.datasets()},
+    **{f"datasets.{name}": BASE | {"datasets", "archives", "formats"} for name in registry.datasets()},
     **{
         f"benchmarks.{name}": CONTRACTS | {"nn", "datasets", f"datasets.{registry.dataset_of(name)}"}
         for name in registry.benchmarks()
@@ -58,7 +59,7 @@ WITHOUT_TORCH = [
     "systems",
     "config",
 ]
-WITHOUT_TORCH += ["archives", "miniatures", "datasets", "rounds", "scoring", "report", "cli"]
+WITHOUT_TORCH += ["archives", "formats", "miniatures", "datasets", "rounds", "scoring", "report", "cli"]
 TRAINS = ["octathlon.miniatures.coco", "octathlon.miniatures.coco_backbones"]
 """They train the backbones that upstream publishes: torch is imported when they do."""
 
@@ -95,6 +96,27 @@ def test_training_reaches_no_preparation() -> None:
     for name in registry.benchmarks():
         closure = import_closure(f"octathlon.benchmarks.{name}.benchmark")
         assert not {module for module in closure if module.endswith(".prepare") or area(module) == "archives"}
+
+
+OPENERS = {"tarfile", "zipfile", "gzip", "zlib", "pickle", "nibabel", "json", "marshal", "shelve", "lzma"}
+OPENERS |= {"scipy.io"}
+"""What opens bytes of others: only the room for untrusted bytes may."""
+
+
+def imports(node: ast.Module) -> set[str]:
+    """The modules that are named in imports anywhere in a module."""
+    found = [each for each in ast.walk(node) if isinstance(each, ast.Import | ast.ImportFrom)]
+    names = {alias.name for each in found if isinstance(each, ast.Import) for alias in each.names}
+    return names | {each.module or "" for each in found if isinstance(each, ast.ImportFrom)}
+
+
+@pytest.mark.parametrize(
+    "module", [name for name in modules() if area(name).split(".")[0] in ("datasets", "archives")]
+)
+def test_untrusted_bytes_are_opened_in_their_room_alone(module: str) -> None:
+    names = imports(source(module))
+    assert not {name for name in names if {name, name.split(".")[0]} & OPENERS}
+    assert "orjson.loads" not in ast.unparse(source(module))
 
 
 def test_preparation_reaches_no_reader_of_its_own_output() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from octathlon import config
 from octathlon.datasets.minigo_models import prepare
 from octathlon.datasets.minigo_models.names import tensor_names
-from octathlon.datasets.tensor_bundle import read_index, read_tensors
+from octathlon.formats.tensor_bundles import read_index, read_tensors
 from octathlon.miniatures import minigo_models as miniature
 from octathlon.miniatures.tensor_bundle import data_file, index_file
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
+import tracemalloc
 from collections import OrderedDict
 from pathlib import Path
 
@@ -18,11 +18,11 @@ from octathlon.datasets.coco.backbones import (
     R50,
     RESNET34,
     convert,
-    read_blobs,
-    read_state_dict,
     torchvision_names,
 )
 from octathlon.errors import OctathlonError
+from octathlon.formats.blobs import read_blobs
+from octathlon.formats.state_dicts import read_state_dict
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +30,9 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw(tmp_path_factory.mktemp("archives"))
 
 
-def saved(value: object) -> io.BytesIO:
-    file = io.BytesIO()
-    torch.save(value, file, _use_new_zipfile_serialization=False)
-    file.seek(0)
-    return file
+def saved(value: object, path: Path) -> Path:
+    torch.save(value, path, _use_new_zipfile_serialization=False)
+    return path
 
 
 def test_a_state_dict_is_what_torch_loads(archives: Path, tmp_path: Path) -> None:
@@ -46,18 +44,30 @@ def test_a_state_dict_is_what_torch_loads(archives: Path, tmp_path: Path) -> Non
         assert np.array_equal(found[name], value.numpy()) and found[name].dtype == value.numpy().dtype
 
 
-def test_views_strides_and_shared_storages_are_followed() -> None:
+def test_views_strides_and_shared_storages_are_followed(tmp_path: Path) -> None:
     base = torch.arange(24.0)
     state = OrderedDict(a=base.view(4, 6).t(), b=base[3:9], c=base.view(4, 6)[1:, ::2], d=torch.tensor(5))
-    found = read_state_dict(saved(state))
+    found = read_state_dict(saved(state, tmp_path / "w.pth"))
     assert {name: value.tolist() for name, value in found.items()} == {
         name: value.tolist() for name, value in state.items()
     }
 
 
-def test_parameters_of_old_files_are_read() -> None:
-    found = read_state_dict(saved(OrderedDict(w=torch.nn.Parameter(torch.ones(2, 3)))))
+def test_parameters_of_old_files_are_read(tmp_path: Path) -> None:
+    found = read_state_dict(saved(OrderedDict(w=torch.nn.Parameter(torch.ones(2, 3))), tmp_path / "w.pth"))
     assert found["w"].tolist() == [[1] * 3] * 2
+
+
+class Python2:
+    """Pickles to what Python 2 makes of an OrderedDict: a call with its items."""
+
+    def __reduce__(self) -> tuple:
+        return OrderedDict, ([["w", torch.ones(2, 3)], ["b", torch.zeros(2)]],)
+
+
+def test_state_dicts_of_python_2_are_read(tmp_path: Path) -> None:
+    found = read_state_dict(saved(Python2(), tmp_path / "w.pth"))
+    assert {name: value.tolist() for name, value in found.items()} == {"w": [[1] * 3] * 2, "b": [0, 0]}
 
 
 def test_a_caffe2_pickle_gets_torchvisions_names(archives: Path, tmp_path: Path) -> None:
@@ -91,7 +101,7 @@ def test_all_names_of_a_resnet50_are_known() -> None:
     assert set(found) == expected
 
 
-def test_pickles_of_python_2_are_read() -> None:
+def test_pickles_of_python_2_are_read(tmp_path: Path) -> None:
     """Protocol 2 with byte strings, as Python 2 wrote it, and NumPy's module under its old name."""
     array = np.arange(6, dtype=">f4").reshape(2, 3)
     content = (
@@ -100,7 +110,8 @@ def test_pickles_of_python_2_are_read() -> None:
         b"\x89U\x18" + array.tobytes() + b"tbs."
     )
     assert np.array_equal(pickle.loads(content, encoding="latin1")["conv1_w"], array)
-    found = read_blobs(io.BytesIO(content))
+    (tmp_path / R50).write_bytes(content)
+    found = read_blobs(tmp_path / R50)
     assert found["conv1_w"].tolist() == array.tolist() and found["conv1_w"].dtype == np.float32
 
 
@@ -150,9 +161,51 @@ def test_truncated_files_end_in_a_sentence(archives: Path, tmp_path: Path, name:
         convert(tmp_path / name, tmp_path / "out")
 
 
-def test_a_tensor_may_not_reach_beyond_its_storage() -> None:
-    content = saved(OrderedDict(w=torch.ones(4))).getvalue()
-    larger = content.replace(b"K\x04\x85q", b"K\x40\x85q", 1)
-    assert larger != content
-    with pytest.raises(ValueError, match="beyond its storage"):
-        read_state_dict(io.BytesIO(larger))
+def test_a_tensor_may_not_reach_beyond_its_storage(tmp_path: Path) -> None:
+    path = saved(OrderedDict(w=torch.ones(4)), tmp_path / RESNET34)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"K\x04\x85q", b"K\x40\x85q", 1))
+    assert path.read_bytes() != content
+    with pytest.raises(OctathlonError, match="beyond its storage"):
+        read_state_dict(path)
+
+
+@pytest.mark.parametrize("name", [R50, RESNET34])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, name: str, value: float) -> None:
+    array = np.full((2, 3), value, np.float32)
+    if name == R50:
+        (tmp_path / name).write_bytes(pickle.dumps({"blobs": {"conv1_w": array}}, 2))
+    else:
+        saved({"conv1.weight": torch.from_numpy(array)}, tmp_path / name)
+    with pytest.raises(OctathlonError, match="conv1.weight has values that are no numbers"):
+        convert(tmp_path / name, tmp_path / "out")
+
+
+EXPANDED = torch.ones(1).expand(1 << 30)
+"""A gigabyte times four, by a stride of zero, in a file of some hundred bytes."""
+SHARED = np.ones(20_000, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        (R50, b"\x80\x02r\xff\xff\xff\x7f.", "not the published weights"),  # a memo of 2^31 places
+        (R50, b"\x80\x02" + b"N0" * 60_000 + b"N.", "an instruction that no weights need"),
+        (R50, b"\x80\x02" + b")" * 100_001 + b".", "more than 100,000 instructions"),
+        (R50, b"\x80\x02}" + b")" + b"q\0h\0\x86" * 60 + b"Ns.", "a key that is no name"),  # 2^60 to hash
+        (R50, pickle.dumps({f"conv{n}_w": SHARED for n in range(9)}, 2), "more bytes than the file"),
+        (RESNET34, {"w": EXPANDED}, "more bytes than the file"),
+        (RESNET34, {str(n): EXPANDED[:200] for n in range(9)}, "more bytes than the file"),
+    ],
+)
+def test_a_few_bytes_take_no_memory_and_no_time(
+    tmp_path: Path, name: str, content: bytes | dict[str, torch.Tensor], words: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content) if isinstance(content, bytes) else saved(content, path)
+    tracemalloc.start()
+    with pytest.raises(OctathlonError, match=words):
+        convert(path, tmp_path / "out")
+    assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    tracemalloc.stop()

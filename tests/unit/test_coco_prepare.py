@@ -259,10 +259,10 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda d: first(d)["segmentation"][0].__setitem__(0, "3"),
         r"\d+ has a polygon .* of what are no numbers",
     ),
-    "corner NaN": (lambda d: first(d)["segmentation"][0].__setitem__(0, np.nan), "not as COCO describes it"),
+    "corner NaN": (lambda d: first(d)["segmentation"][0].__setitem__(0, np.nan), "no JSON"),
     "corner infinite": (
         lambda d: first(d)["segmentation"][0].__setitem__(0, -np.inf),
-        "not as COCO describes it",
+        "no JSON",
     ),
     "odd polygon": (lambda d: first(d)["segmentation"][0].append(1.0), r"\d+ has a polygon of less than"),
     "nested polygon": (lambda d: first(d).update(segmentation=[[[1, 2], [3, 4], [5, 6]]]), "has a polygon"),

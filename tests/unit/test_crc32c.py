@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from octathlon.datasets import crc32c
+from octathlon.formats import crc32c
 from octathlon.miniatures import crc32c as writers_crc32c
 
 KNOWN = {

@@ -132,7 +132,7 @@ def test_an_unknown_module_is_an_error() -> None:
 def test_the_closure_of_a_real_stage() -> None:
     closure = digest.import_closure("octathlon.datasets.imagenet.prepare")
     assert {
-        "octathlon.archives.extract",
+        "octathlon.formats.tars",
         "octathlon.datasets.imagenet.devkit",
         "octathlon.receipts",
     } <= closure

@@ -89,6 +89,15 @@ def put(offset: int, form: str, *values: float) -> Callable[[bytearray], object]
         (put(108, "<f", float("nan")), "not a NIfTI file"),
         (put(108, "<f", float("inf")), "not a NIfTI file"),
         (put(112, "<2f", 1.0, float("nan")), r"not a NIfTI file \(Valid slope but invalid intercept"),
+        (put(112, "<2f", 1e38, 0.0), r"not a NIfTI file \(a slope of 1e\+38"),
+        (put(112, "<2f", float("inf"), 0.0), r"not a NIfTI file \(a slope of inf"),
+        (put(112, "<2f", float("nan"), 0.0), r"not a NIfTI file \(a slope of nan with an intercept of 0"),
+        (put(112, "<2f", 1.0, -1e38), r"not a NIfTI file \(a slope of 1 with an intercept of -1e\+38"),
+        (put(0, "<i", 540), "not a NIfTI file .*does not begin as a volume in one file"),
+        (put(344, "4s", b"ni1\0"), "not a NIfTI file .*does not begin as a volume in one file"),
+        (put(252, "<2h3f", 1, 0, 9.0, 9.0, 9.0), r"not a NIfTI file \(w2 should be positive"),
+        (put(252, "<2h3f", 1, 0, float("nan"), 0.0, 0.0), "its affine does not send slices"),
+        (put(280, "<3f", float("inf"), 0.0, 0.0), "its affine does not send slices"),
         (put(80, "<f", 30.0), "a spacing of .*30.* mm is impossible"),
         (put(80, "<f", 0.0), "its affine does not send slices"),
         (put(80, "<f", float("nan")), "spacing of .* is impossible"),
@@ -100,6 +109,26 @@ def test_a_header_that_cannot_be_is_named(paths: tuple[Path, Path], edit, messag
     rewrite(paths[0], edit)
     found = complaint(paths[0])
     assert found.startswith(f"{paths[0]}: ") and re.search(message, found), found
+
+
+def test_a_volume_is_no_larger_than_its_file_can_hold(paths: tuple[Path, Path]) -> None:
+    """100 million zeros are some hundred kilobytes; a label, of zeros for the most part, follows its image."""
+    for path, side in zip(paths, (500, 200), strict=True):
+        content = bytearray(gzip.decompress(path.read_bytes())[:352])
+        put(42, "<3h", 400, side, side)(content)
+        path.write_bytes(gzip.compress(content))
+    assert re.search("too few bytes for 100,000,000 voxels", complaint(paths[0]))
+    image = np.random.default_rng(0).integers(-1000, 1000, SHAPE).astype(np.int16)
+    nibabel.save(nibabel.Nifti1Image(image, affine(SPACING)), paths[0])
+    assert f"{paths[1]}: shape (400, 200, 200), but the image has" in complaint(paths[1])
+
+
+def test_a_volume_that_would_grow_beyond_all_bounds_is_refused(tmp_path: Path) -> None:
+    """Voxels of 20 mm are 3,472 of the prepared ones."""
+    volume, spacing = np.zeros((40, 40, 40), np.uint8), (20.0, 20.0, 20.0)
+    write_case(tmp_path, 7, volume, volume, spacing)
+    with pytest.raises(OctathlonError, match="221,778,000 voxels .* are not those of a CT volume"):
+        prepare.prepare("train-000", tmp_path, tmp_path / "out", settings(train_cases=[7], eval_cases=[8]))
 
 
 def test_axes_in_another_order_are_refused(tmp_path: Path) -> None:

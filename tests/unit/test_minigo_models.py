@@ -20,8 +20,8 @@ from octathlon.datasets.minigo_models import prepare
 from octathlon.datasets.minigo_models.games import read_game
 from octathlon.datasets.minigo_models.names import tensor_names
 from octathlon.datasets.minigo_models.rows import pack, row_type, unpack_planes
-from octathlon.datasets.tensor_bundle import read_index, read_tensors
 from octathlon.errors import OctathlonError
+from octathlon.formats.tensor_bundles import read_index, read_tensors
 from octathlon.miniatures import minigo_models as miniature
 from octathlon.miniatures.protobuf import field
 from octathlon.receipts import read_json
@@ -68,7 +68,7 @@ def test_games_follow_the_rules_and_show_what_the_benchmarks_own_features_show(a
     """The writer has an engine of its own: both must agree about every position, and about the winner."""
     go, chains = geometry(5), empty_chains(5)
     for content in game_files(archives):
-        rows = read_game(content, 5, 0)
+        rows = read_game(content, 5, 0, "game")
         moves = moves_of(content)
         assert len(moves) == len(rows)
         trees = tree.plant(1, 4, 5, 76)
@@ -249,15 +249,13 @@ def test_a_damaged_checkpoint_is_named(archives, tmp_path, change, words):
         (field(1, 5), "a record without 'x'"),  # numbers where messages belong
         (field(1, field(1, 5)), "a record without 'x'"),
         (field(1, field(1, field(1, b"x") + field(2, 5))), "a record without 'pi'"),
-        (field(1, field(1, field(1, b"\xff"))), "codec can't decode"),
-        (field(1, b"\x0b"), "not a message"),
         (b"", "a record without 'x'"),
     ],
 )
 def test_hostile_examples_are_refused(example, words):
     record = struct.pack("<QI", len(example), 0) + example + bytes(4)
-    with pytest.raises(ValueError, match=words):
-        read_game(zlib.compress(record), 5, 0)
+    with pytest.raises(OctathlonError, match=f"^game cannot be read .*{words}"):
+        read_game(zlib.compress(record), 5, 0, "game")
 
 
 def test_a_truncated_archive_is_named(archives, tmp_path):
@@ -276,14 +274,12 @@ def test_other_boards_are_refused(archives, tmp_path):
             prepare.prepare(step, archives, tmp_path, nine)
 
 
-def test_names_that_leave_the_folder_are_only_names(archives, tmp_path):
-    """Nothing is written under a name of the archive."""
+def test_names_that_leave_the_folder_are_refused(archives, tmp_path):
     path = tmp_path / "checkpoint.tar.gz"
     path.write_bytes((archives / path.name).read_bytes())
     rewritten(path, lambda files: {f"../../{name}": content for name, content in files.items()})
-    prepare.prepare("checkpoint", tmp_path, tmp_path / "out", SETTINGS)
-    found = {file.name for file in (tmp_path / "out").rglob("*") if file.is_file()}
-    assert found == {"checkpoint.safetensors", "games-000000.bin", "games-000001.bin", "checkpoint.json"}
+    with pytest.raises(OctathlonError, match="has a name that leaves its folder"):
+        prepare.prepare("checkpoint", tmp_path, tmp_path / "out", SETTINGS)
 
 
 def test_an_unknown_step_is_named(archives, tmp_path):

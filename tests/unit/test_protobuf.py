@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octathlon.datasets.protobuf import fields, split, varint
+from octathlon.formats.protobuf import fields, split, varint
 from octathlon.miniatures import protobuf
 
 

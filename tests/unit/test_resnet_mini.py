@@ -11,11 +11,11 @@ import torch
 from imagenet_archives import draw, prepare_all
 
 from octathlon import config
-from octathlon.archives.extract import read_targz
 from octathlon.benchmarks.resnet.benchmark import ImageClassification
 from octathlon.contracts import Run
 from octathlon.datasets.imagenet.devkit import SIZE_LIMIT, TRUTH, read_devkit
 from octathlon.datasets.imagenet.prepare import DEVKIT
+from octathlon.formats.tars import read_targz
 from octathlon.harness.clock import wall_clock
 from octathlon.harness.events import Events
 from octathlon.harness.loop import timed_run

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import polars as pl
 
-from octathlon.archives.extract import open_gzip
 from octathlon.datasets.click_logs.rows import COLUMNS, FIRST_CATEGORY
 from octathlon.errors import OctathlonError
+from octathlon.formats.gzips import open_gzip
 
 PIECE = 16 << 20
 """Bytes of text in memory at a time, some 65,000 rows; larger pieces are no faster (measured)."""

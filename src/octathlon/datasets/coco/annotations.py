@@ -12,13 +12,13 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import orjson
 
 from octathlon.datasets.coco.boxes import inclusive_boxes
 from octathlon.datasets.coco.checks import check_annotation, check_category, check_image, is_id, short
 from octathlon.datasets.coco.run_lengths import outline
 from octathlon.datasets.coco.tables import ANNOTATION, IMAGE, Tables
 from octathlon.errors import OctathlonError
+from octathlon.formats.json import read_json
 
 REMEDY = "mend it, or use the archive as it is published"
 
@@ -76,12 +76,12 @@ def parse(content: bytes, where: str) -> Instances:
     Raises:
         OctathlonError: naming `where` and the image or annotation, if something is missing or contradicts itself.
     """
+    document = read_json(content, where)
     try:
-        document = orjson.loads(content)
         images = _in_order(document["images"], "image", where)
         categories = _in_order(document["categories"], "category", where)
         annotations = _in_order(document["annotations"], "annotation", where)
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise OctathlonError(
             f"{where}: not as COCO describes it ({error!r}); fetch the archive again"
         ) from None

@@ -20,13 +20,13 @@ import numpy as np
 import orjson
 from PIL import Image, UnidentifiedImageError
 
-from octathlon.archives.zips import ZipReader
 from octathlon.datasets.coco.annotations import Instances, file_name, parse, tabulate, training_images
 from octathlon.datasets.coco.backbones import R50, RESNET34, convert
 from octathlon.datasets.coco.settings import Settings
 from octathlon.datasets.coco.tables import DETECTORS, read_array, write_array, write_jpegs, write_tables
 from octathlon.datasets.kinds import kind_of
 from octathlon.errors import OctathlonError
+from octathlon.formats.zips import ZipReader
 from octathlon.receipts import describe, publish, read_json, write_json
 
 ANNOTATIONS = "annotations_trainval2017.zip"

@@ -12,12 +12,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from octathlon.archives.extract import Member, index_tar
 from octathlon.datasets.imagenet.devkit import Devkit, read_devkit
 from octathlon.datasets.imagenet.images import as_jpeg
 from octathlon.datasets.imagenet.settings import Settings
 from octathlon.datasets.imagenet.shards import shard_files, write_shard
 from octathlon.errors import OctathlonError
+from octathlon.formats.tars import Member, index_tar
 from octathlon.receipts import describe, read_json, write_json
 
 TRAIN, VAL, DEVKIT = "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from octathlon.archives.extract import stream_targz
 from octathlon.datasets.kinds import kind_of
 from octathlon.datasets.librispeech.tables import RATE, RECORDING, SAMPLE, write_array, write_lines
 from octathlon.errors import OctathlonError
+from octathlon.formats.tars import stream_targz
 from octathlon.receipts import publish
 
 ARCHIVE_LIMIT, FILE_LIMIT = 500_000_000_000, 50_000_000

@@ -7,8 +7,7 @@ Steps: `checkpoint` (weights, their momentum, and the games of the generations b
 from __future__ import annotations
 
 import re
-import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,12 +15,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from safetensors.numpy import save
 
-from octathlon.archives.extract import open_gzip
 from octathlon.datasets.minigo_models.games import read_game
 from octathlon.datasets.minigo_models.names import TRANSPOSED, tensor_names
 from octathlon.datasets.minigo_models.settings import Settings
-from octathlon.datasets.tensor_bundle import Entry, mapped, read_index, read_tensors
 from octathlon.errors import OctathlonError
+from octathlon.formats.tars import stream_targz
+from octathlon.formats.tensor_bundles import Entry, mapped, read_index, read_tensors
 from octathlon.receipts import describe, publish, read_json, write_json
 
 CHECKPOINT, TARGET = "checkpoint.tar.gz", "target"
@@ -81,7 +80,7 @@ def _checkpoint(archives: Path, out: Path, settings: Settings) -> dict[str, Any]
     generations: dict[int, dict[str, int]] = {}
     with ExitStack() as stack:
         files: dict[int, BinaryIO] = {}
-        for name, content in _members(path):
+        for name, content in stream_targz(path, ARCHIVE_LIMIT, MEMBER_LIMIT):
             if found := WEIGHTS.fullmatch(name):
                 parts[found[1]] = content
             elif found := GAME.fullmatch(name):
@@ -90,7 +89,8 @@ def _checkpoint(archives: Path, out: Path, settings: Settings) -> dict[str, Any]
                     place = stack.enter_context(publish(out / _games_file(number)))
                     files[number] = stack.enter_context(place.open("wb"))
                     generations[number] = {"games": 0, "positions": 0}
-                rows = _rows(path, name, content, settings, generations[number]["games"])
+                game = generations[number]["games"]
+                rows = read_game(content, settings.board_size, game, f"{path}: game {name!r}")
                 rows.tofile(files[number])
                 generations[number]["games"] += 1
                 generations[number]["positions"] += len(rows)
@@ -111,29 +111,6 @@ def _checkpoint(archives: Path, out: Path, settings: Settings) -> dict[str, Any]
 
 def _games_file(generation: int) -> str:
     return f"games-{generation:06d}.bin"
-
-
-def _members(path: Path) -> Iterator[tuple[str, bytes]]:
-    """The plain files of a tar.gz, one after the other."""
-    try:
-        with open_gzip(path, ARCHIVE_LIMIT) as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
-            for member in tar:
-                tar.members = []  # it keeps all headers otherwise
-                if member.isreg():
-                    if member.size > MEMBER_LIMIT:
-                        raise OctathlonError(
-                            f"{path}: member {member.name!r} is too large for a model or a game"
-                        )
-                    yield member.name, tar.extractfile(member).read()
-    except tarfile.TarError as error:
-        raise OctathlonError(f"{path}: truncated or damaged tar ({error}); fetch it again") from error
-
-
-def _rows(path: Path, name: str, content: bytes, settings: Settings, game: int) -> np.ndarray:
-    try:
-        return read_game(content, settings.board_size, game)
-    except ValueError as error:
-        raise OctathlonError(f"{path}: game {name!r} cannot be read ({error}); fetch it again") from None
 
 
 def _tensors(entries: dict[str, Entry], data: bytes | np.ndarray, source: Path) -> dict[str, np.ndarray]:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from octathlon.datasets.tensor_bundle import mapped, read_index, read_tensors
 from octathlon.errors import OctathlonError
+from octathlon.formats.tensor_bundles import mapped, read_index, read_tensors
 from octathlon.receipts import publish
 
 SLOTS = re.compile(r".*/(LAMB|LAMB_1|adam_m|adam_v)|beta[12]_power|global_step|_CHECKPOINTABLE_OBJECT_GRAPH")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from pathlib import Path
 
 from octathlon.errors import OctathlonError
+from octathlon.formats.zips import ZipReader
 
 FOLDER = "punkt_tab/english"
 LIMIT = 10_000_000
@@ -26,7 +25,7 @@ class SentenceSplitter:
 
         parameters = PunktParameters()
         try:
-            with zipfile.ZipFile(model) as archive:
+            with ZipReader(model) as archive:
                 parameters.abbrev_types.update(_lines(archive, "abbrev_types.txt"))
                 parameters.sent_starters.update(_lines(archive, "sent_starters.txt"))
                 pairs = (line.split("\t") for line in _lines(archive, "collocations.tab"))
@@ -34,7 +33,7 @@ class SentenceSplitter:
                 for line in _lines(archive, "ortho_context.tab"):
                     word, flags = line.split("\t")
                     parameters.ortho_context[word] = int(flags)
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        except ValueError as error:
             raise OctathlonError(f"{model}: not NLTK's sentence model ({error}); fetch it again") from error
         self._punkt = PunktSentenceTokenizer(parameters)
 
@@ -43,9 +42,5 @@ class SentenceSplitter:
         return [sentence.strip() for sentence in self._punkt.tokenize(line)]
 
 
-def _lines(archive: zipfile.ZipFile, name: str) -> list[str]:
-    with archive.open(f"{FOLDER}/{name}") as file:
-        content = file.read(LIMIT + 1)
-    if len(content) > LIMIT:
-        raise ValueError(f"{name} has more than {LIMIT:,} bytes")
-    return content.decode().splitlines()
+def _lines(archive: ZipReader, name: str) -> list[str]:
+    return archive.read(f"{FOLDER}/{name}", LIMIT).decode().splitlines()

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octathlon import digest
-from octathlon.datasets.snappy import decompress
-from octathlon.datasets.tensor_bundle import LIMIT, Entry, mapped, read_index, read_tensors
 from octathlon.errors import OctathlonError
+from octathlon.formats.snappy import decompress
+from octathlon.formats.tensor_bundles import LIMIT, Entry, mapped, read_index, read_tensors
 from octathlon.miniatures import protobuf, tensor_bundle
 from octathlon.miniatures.crc32c import masked_crc32c
 
@@ -77,7 +77,7 @@ def test_files_are_mapped_not_read(tmp_path: Path) -> None:
 def test_both_preparations_rerun_when_the_reader_changes(module: str) -> None:
     closure = digest.import_closure(f"octathlon.datasets.{module}.prepare")
     assert {
-        f"octathlon.datasets.{name}" for name in ("tensor_bundle", "crc32c", "snappy", "protobuf")
+        f"octathlon.formats.{name}" for name in ("tensor_bundles", "crc32c", "snappy", "protobuf")
     } <= closure
 
 
@@ -232,6 +232,46 @@ def test_absurd_entries_are_refused(changed: dict[str, bytes], words: str) -> No
     assert read_tensors(read_index(entry(), SOURCE), bytes(24), SOURCE)["x"].shape == (2, 3)
     with pytest.raises(OctathlonError, match=f"^model: cannot read .*{words}"):
         read_tensors(read_index(entry(**changed), SOURCE), bytes(24), SOURCE)
+
+
+def table_of(*entries: tuple[bytes, bytes]) -> bytes:
+    return tensor_bundle._block(list(entries))
+
+
+def same_block_again(count: int) -> bytes:
+    """An index whose handles all name one block."""
+    block = table_of(*rows()) + b"\0"
+    content = block + struct.pack("<I", masked_crc32c(block))
+    handle = protobuf.varint(0) + protobuf.varint(len(block) - 1)
+    content = bytearray(content)
+    footer = [[], [(b"%03d" % number, handle) for number in range(count)]]
+    ends = b"".join(tensor_bundle._append(content, tensor_bundle._block(block)) for block in footer)
+    return bytes(content) + ends.ljust(40, b"\0") + struct.pack("<Q", tensor_bundle.MAGIC)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (same_block_again(2), "a block lies upon another one"),
+        (index_of(bytes(3) * 10_001 + bytes(4)), "more than 10,000 entries"),
+        (index_of(*[bytes(3) * 6000 + bytes(4)] * 2), "more than 10,000 tensors"),
+        (index_of(snappy(bytes(3) * 300_000 + bytes(4)), compression=1), "more than 10,000 entries"),
+        (index_of(table_of((b"n" * 1025, b""))), "a name has more than 1,024 bytes"),
+        (index_of(table_of((b"n" * 1000, b""), (b"n" * 1025, b""))), "a name has more than 1,024 bytes"),
+        (entry(more=protobuf.field(9, 1) * 1025), "a message of more than 1,024 fields"),
+    ],
+    ids=["twice", "entries", "tensors", "packed", "name", "shared name", "fields"],
+)  # fmt: skip
+def test_a_small_index_takes_no_time(content: bytes, words: str) -> None:
+    with pytest.raises(OctathlonError, match=rf"^model: cannot read the index.*{words}"):
+        read_index(content, SOURCE)
+
+
+def test_no_two_tensors_are_of_the_same_bytes() -> None:
+    """Else every name for a gigabyte would be another gigabyte of prepared weights."""
+    entries = read_index(INDEX, SOURCE)
+    with pytest.raises(OctathlonError, match="other lies upon another tensor"):
+        read_tensors(entries | {"other": entries[FIRST]}, DATA, SOURCE)
 
 
 def test_an_empty_tensor_may_have_long_axes() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from octathlon.datasets.protobuf import varint
+from octathlon.formats.protobuf import varint
 
 LITERAL, NEAR, FAR = 0, 1, 2
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+FIELDS = 1 << 10
+"""Of a message; those that are read here have up to 32, a tensor's axes."""
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
@@ -41,7 +43,9 @@ def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
         ValueError: if it is not a message.
     """
     place = 0
-    while place < len(message):
+    for _ in range(FIELDS):
+        if place >= len(message):
+            return
         tag, place = varint(message, place)
         kind = tag & 7
         if kind == VARINT:
@@ -55,6 +59,8 @@ def fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
             raise ValueError("not a message")
         yield tag >> 3, message[place : place + size]
         place += size
+    if place < len(message):
+        raise ValueError(f"a message of more than {FIELDS:,} fields")
 
 
 def varint(data: bytes, place: int) -> tuple[int, int]:

@@ -13,20 +13,23 @@ import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from math import prod
 from pathlib import Path
 
 import numpy as np
 
-from octathlon.datasets.crc32c import masked_crc32c
-from octathlon.datasets.protobuf import split, strings, varint
-from octathlon.datasets.snappy import decompress
-from octathlon.errors import OctathlonError
+from octathlon.formats.crc32c import masked_crc32c
+from octathlon.formats.errors import FormatError
+from octathlon.formats.protobuf import split, strings, varint
+from octathlon.formats.snappy import decompress
 
 MAGIC, FOOTER, TRAILER = 0xDB4775248B80FB57, 48, 5
 """The last eight bytes of a table, bytes of its footer, and bytes behind a block: compression and checksum."""
-LIMIT = 64 << 20
-"""No index and no block of one has more bytes; bert's index has 17 kB."""
+LIMIT, BLOCK_LIMIT = 1 << 20, 1 << 22
+"""Bytes of an index, and of a block of one once it is unpacked; bert's index, of 1,197 tensors, has 17 kB."""
+TENSORS, NAME_LIMIT = 10_000, 1 << 10
+"""Tensors of an index (entries of a block, too), and bytes of a name."""
 RANK, SIDE = 32, 1 << 40
 """No tensor has more axes, none of them is longer."""
 TYPES = {1: np.dtype("<f4"), 9: np.dtype("<i8")}
@@ -55,12 +58,15 @@ def read_index(content: bytes | np.ndarray, source: Path) -> dict[str, Entry]:
         source: the file that it comes from, for messages.
 
     Raises:
-        OctathlonError: if it is not such a file, or damaged, or lists parts of tensors or several data files.
+        FormatError: if it is not such a file, or damaged, or lists parts of tensors or several data files.
     """
     with _naming(source, "cannot read the index of a TensorFlow checkpoint"):
         if len(content) > LIMIT:
             raise ValueError("it is too large")
-        return {key.decode(): _entry(value) for key, value in _table(bytes(content)) if key}
+        table = list(islice(_table(bytes(content)), TENSORS + 1))
+        if len(table) > TENSORS:
+            raise ValueError(f"it lists more than {TENSORS:,} tensors")
+        return {key.decode(): _entry(value) for key, value in table if key}
 
 
 def read_tensors(
@@ -73,9 +79,10 @@ def read_tensors(
         source: the file that it comes from, for messages.
 
     Raises:
-        OctathlonError: if one isn't as its entry describes it, or has values that are no numbers.
+        FormatError: if one isn't as its entry describes it, or has values that are no numbers.
     """
     with _naming(source, "cannot read the tensors of a TensorFlow checkpoint"):
+        _check_apart(entries)
         values = np.frombuffer(data, np.uint8)
         return {name: _tensor(name, entry, values) for name, entry in sorted(entries.items())}
 
@@ -84,7 +91,7 @@ def mapped(path: Path) -> np.ndarray:
     """The bytes of a file, uint8, read as they are needed.
 
     Raises:
-        OctathlonError: if it can't be read.
+        FormatError: if it can't be read.
     """
     with _naming(path, "cannot read it"):
         return np.memmap(path, np.uint8, mode="r")
@@ -95,7 +102,16 @@ def _naming(source: Path, what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
-        raise OctathlonError(f"{source}: {what} ({error}); fetch it again") from error
+        raise FormatError(f"{source}: {what} ({error}); fetch it again") from error
+
+
+def _check_apart(entries: Mapping[str, Entry]) -> None:
+    """No byte belongs to two tensors: a thousand names for the same ones would be a thousand times as many."""
+    end = 0
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].offset, item[1].size)):
+        if entry.offset < end:
+            raise ValueError(f"{name} lies upon another tensor")
+        end = entry.offset + entry.size
 
 
 def _tensor(name: str, entry: Entry, values: np.ndarray) -> np.ndarray:
@@ -135,8 +151,14 @@ def _table(content: bytes) -> Iterator[tuple[bytes, bytes]]:
     footer = content[-FOOTER:]
     if len(footer) < FOOTER or struct.unpack("<Q", footer[-8:])[0] != MAGIC:
         raise ValueError("its last bytes are not those of a table")
-    _, _, place = _handle(footer, 0)  # of a block of statistics, which is empty
+    _, _, place = _handle(footer, 0)
+    _unpacked(content, footer)  # a block of statistics, which is empty: its checksum counts
+    end = 0
     for _, handle in _block(content, footer[place:]):
+        offset, size, _ = _handle(handle, 0)
+        if offset < end:
+            raise ValueError("a block lies upon another one")
+        end = offset + size
         yield from _block(content, handle)
 
 
@@ -148,16 +170,22 @@ def _block(content: bytes, handle: bytes) -> Iterator[tuple[bytes, bytes]]:
     if end < 0:
         raise ValueError("a block is cut short")
     place, key = 0, b""
-    while place < end:
+    for _ in range(TENSORS):
+        if place >= end:
+            return
         shared, place = varint(block, place)
         added, place = varint(block, place)
         length, place = varint(block, place)
         if shared > len(key) or place + added + length > end:
             raise ValueError("a block ends within an entry")
+        if shared + added > NAME_LIMIT:
+            raise ValueError(f"a name has more than {NAME_LIMIT:,} bytes")
         key = key[:shared] + block[place : place + added]
         place += added
         yield key, block[place : place + length]
         place += length
+    if place < end:
+        raise ValueError(f"a block has more than {TENSORS:,} entries")
 
 
 def _unpacked(content: bytes, handle: bytes) -> bytes:
@@ -171,7 +199,7 @@ def _unpacked(content: bytes, handle: bytes) -> bytes:
         raise ValueError("a block is damaged")
     if compression > 1:
         raise ValueError(f"compression {compression} is unknown")
-    return decompress(block, LIMIT) if compression else block
+    return decompress(block, BLOCK_LIMIT) if compression else block
 
 
 def _handle(content: bytes, place: int) -> tuple[int, int, int]:
