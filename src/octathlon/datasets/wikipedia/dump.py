@@ -2,8 +2,8 @@
 
 Format: www.mediawiki.org/xml/export-0.10.xsd. "Multistream" dumps are many bz2 streams one after the other, each with
 100 pages, so that a job can start at the first stream of its share. The dump is untrusted: each page is parsed by
-itself, and XML that begins with `<page>` can hold no document type, hence no entities of its own; pages are limited
-in size, so neither a bomb nor a page without end fills the memory.
+itself, and XML that begins with `<page>` can hold no document type, hence no entities of its own. Pages are limited in
+size and in tags, and a dump in what it unpacks to, so neither a bomb nor a page without end takes memory or time.
 """
 
 from __future__ import annotations
@@ -21,12 +21,18 @@ from octathlon.errors import OctathlonError
 STREAM = re.compile(rb"BZh[1-9]1AY&SY")
 """The head of a bz2 stream and of its first block; by chance it stands nowhere else (10 bytes)."""
 BEGIN, END, LAST = b"<page>", b"</page>", b"</mediawiki>"
-ELEMENT = re.compile(rb"<page>.*?</page>", re.DOTALL)
 TAIL = 64
 """Bytes that hold any unfinished tag, and the dump's last one with the white space around it."""
 CHUNK = 1 << 20
-PAGE_LIMIT = 64 << 20
-"""No page has more bytes; MediaWiki accepts 2 MiB of text."""
+TEXT_LIMIT = 3 << 20
+"""No wikitext has more bytes: MediaWiki accepts 2 MiB, and what it replaces while it saves may make them longer."""
+PAGE_LIMIT = 20 << 20
+"""No page has more bytes, even if each character of its text is a quotation mark, which is written in six."""
+TAG_LIMIT = 1000
+"""No page has more tags; one with one revision has some 30, as those in its text are written without <."""
+LONG_TAG = re.compile(rb"<[^>]{4096}")
+RATIO_LIMIT = 100
+"""No dump of more than PAGE_LIMIT bytes is so many times as large as its archive; upstream's are four to five times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +67,18 @@ def pages(path: Path, part: int, parts: int) -> Iterator[Page]:
 
 
 def _parse(xml: bytes) -> Page:
+    if xml.count(b"<") > TAG_LIMIT or LONG_TAG.search(xml):
+        raise ValueError("more tags, or longer ones, than a page has")
     element = ElementTree.fromstring(xml)  # noqa: S314 - without a document type there is nothing to expand
+    text = element.find("revision").find("text").text or ""
+    if len(text.encode()) > TEXT_LIMIT:
+        raise ValueError(f"text of more than {TEXT_LIMIT:,} bytes")
     return Page(
         number=int(element.find("id").text),
         title=element.find("title").text or "",
         namespace=int(element.find("ns").text),
         redirect=element.find("redirect") is not None,
-        text=element.find("revision").find("text").text or "",
+        text=text,
     )
 
 
@@ -100,10 +111,9 @@ def _check_size(path: Path, page: bytes) -> None:
 def _split(content: bytes) -> tuple[list[bytes], bytes]:
     """The whole pages, and what may go on behind `content`: an unfinished page or tag, the end of the dump."""
     found, rest = [], 0
-    for match in ELEMENT.finditer(content):
-        found.append(match[0])
-        rest = match.end()
-    begin = content.find(BEGIN, rest)
+    while (begin := content.find(BEGIN, rest)) >= 0 and (end := content.find(END, begin)) >= 0:
+        rest = end + len(END)
+        found.append(content[begin:rest])
     return found, content[begin if begin >= 0 else max(rest, len(content) - TAIL) :]
 
 
@@ -122,7 +132,26 @@ def _share(path: Path, part: int, parts: int) -> tuple[int, int]:
 
 
 def _decompressed(path: Path, start: int, stop: int) -> Iterator[bytes]:
-    """The contents of the streams that lie between two offsets, in pieces of at most CHUNK bytes."""
+    """The contents of the streams that lie between two offsets, in pieces of at least CHUNK bytes but for the last."""
+    pieces, size, total = [], 0, 0
+    for piece in _streams(path, start, stop):
+        if piece:
+            pieces.append(piece)
+            size += len(piece)
+        if size >= CHUNK:
+            total += size
+            if total > max(PAGE_LIMIT, RATIO_LIMIT * (stop - start)):
+                raise OctathlonError(
+                    f"{path}: unpacks to more than {RATIO_LIMIT} times its size; it is not such a dump"
+                )
+            yield b"".join(pieces)
+            pieces, size = [], 0
+    if pieces:
+        yield b"".join(pieces)
+
+
+def _streams(path: Path, start: int, stop: int) -> Iterator[bytes]:
+    """What the streams between two offsets unpack to, in pieces of at most CHUNK bytes."""
     if start == stop:
         return
     with path.open("rb") as file:

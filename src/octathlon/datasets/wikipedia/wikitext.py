@@ -64,7 +64,7 @@ _UNWRAPPED = (
 )
 TAGS = {
     **{
-        tag: [re.compile(rf"<\s*{tag}\b(?:[^>/]+|/(?!\s*>))*+(?P<end>/\s*>)?", _HTML)]
+        tag: [re.compile(rf"<\s*+{tag}\b(?:[^>/]+|/(?!\s*>))*+(?P<end>/\s*>)?", _HTML)]
         for tag in _SELF_CLOSING.split()
     },
     **{
@@ -78,7 +78,7 @@ _DISCARDED = (
     " dir ref references img imagemap source small sub sup indicator"
 )
 ELEMENTS = {
-    tag: (re.compile(rf"<\s*{tag}\b[^>/]*(?P<end>>)?", _HTML), re.compile(rf"<\s*/\s*{tag}>", _HTML))
+    tag: (re.compile(rf"<\s*+{tag}\b[^>/]*(?P<end>>)?", _HTML), re.compile(rf"<\s*/\s*{tag}>", _HTML))
     for tag in _DISCARDED.split()
 }
 PLACEHOLDERS = {
