@@ -446,7 +446,8 @@ def test_wrong_images_end_in_a_sentence_that_names_them(
             return content
         short = content[: len(content) // 2]
         faults = {"missing": None, "short": short, "other": larger, "text": b"hello", "empty": b""}
-        giant = content[: (size := content.index(b"\xff\xc0") + 5)] + b"\x1f\x41\x1f\x40" + content[size + 4 :]
+        size = content.index(b"\xff\xc0") + 5
+        giant = content[:size] + b"\x1f\x41\x1f\x40" + content[size + 4 :]
         scans = content[:-2] + content[content.index(b"\xff\xda") : -2] * 100 + content[-2:]
         return (faults | {"gif": b"GIF89a", "giant": giant, "scans": scans})[fault]
 

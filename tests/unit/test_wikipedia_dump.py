@@ -136,7 +136,13 @@ def test_entities_are_never_expanded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [b"<page></page>", page(1, "<b>"), b"<page><id>x</id><title/><ns>0</ns></page>"]
+    "bad",
+    [
+        b"<page></page>",
+        page(1, "<b>"),
+        b"<page><id>x</id><title/><ns>0</ns></page>",
+        page(1, "").replace(b"<id>1</id>", b"<id/>"),
+    ],
 )
 def test_a_page_that_is_none_is_refused(tmp_path: Path, bad: bytes) -> None:
     refused(write_dump(tmp_path / "dump.bz2", OPENING + bad + CLOSING), "a page cannot be read")

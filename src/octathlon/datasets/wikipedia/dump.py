@@ -60,7 +60,7 @@ def pages(path: Path, part: int, parts: int) -> Iterator[Page]:
     for xml in _page_elements(path, own, following):
         try:
             yield _parse(xml)
-        except (ElementTree.ParseError, ValueError, AttributeError) as error:
+        except (ElementTree.ParseError, ValueError, TypeError, AttributeError) as error:
             raise OctathlonError(
                 f"{path}: a page cannot be read ({error}): {xml[:80]!r}; fetch the dump again"
             ) from None
