@@ -24,6 +24,8 @@ BEGIN, END, LAST = b"<page>", b"</page>", b"</mediawiki>"
 TAIL = 64
 """Bytes that hold any unfinished tag, and the dump's last one with the white space around it."""
 CHUNK = 1 << 20
+READ = 1 << 14
+"""Bytes of an archive that are read at a time: the end of each stream copies what was read behind it."""
 TEXT_LIMIT = 3 << 20
 """No wikitext has more bytes: MediaWiki accepts 2 MiB, and what it replaces while it saves may make them longer."""
 PAGE_LIMIT = 20 << 20
@@ -159,7 +161,7 @@ def _streams(path: Path, start: int, stop: int) -> Iterator[bytes]:
         decompressor, content = bz2.BZ2Decompressor(), b""
         while True:
             if not content and decompressor.needs_input:
-                content = file.read(min(CHUNK, stop - file.tell()))
+                content = file.read(min(READ, stop - file.tell()))
                 if not content:
                     raise OctathlonError(f"{path}: truncated; fetch the dump again")
             try:
