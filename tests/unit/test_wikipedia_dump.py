@@ -150,7 +150,7 @@ def test_a_page_that_is_none_is_refused(tmp_path: Path, bad: bytes) -> None:
 
 @pytest.mark.parametrize("begin", [b"", b"<page>"])
 def test_a_bomb_stops_at_the_limit(begin: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dump, "PAGE_LIMIT", 4 << 20)
+    monkeypatch.setattr(dump, "RATIO_FLOOR", 4 << 20)
     bomb = bz2.compress(OPENING + begin + bytes(24 << 20))
     path = tmp_path / "dump.bz2"
     path.write_bytes(bomb)
@@ -175,6 +175,7 @@ PAGE = page(1, "text")
         (PAGE.replace(b"<text", b"<text a='" + b"x" * 5000 + b"'"), "more tags, or longer ones"),
         (b"<page>" * 10**5 + PAGE, "more tags, or longer ones"),
         (b"<page>" * 10**5, "ends before </mediawiki>"),
+        (PAGE * 10_002, "more pages than its bytes can hold"),
     ],
 )
 def test_what_no_page_holds_is_refused(

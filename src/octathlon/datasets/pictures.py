@@ -14,7 +14,7 @@ from octathlon.datasets.kinds import kind_of
 PIXEL_LIMIT = 64_000_000
 """No image has more: a progressive JPEG takes six bytes of memory for each, however small its file is."""
 SCAN_LIMIT = 50
-"""No JPEG has more scans, each of which goes through all pixels; encoders write up to some twenty."""
+"""No JPEG has more scans, each of which goes through all pixels; libjpeg's own progression has 10, that of CMYK 18."""
 SCAN = b"\xff\xda"
 
 
