@@ -158,6 +158,8 @@ GARBAGE = {
     "large": (sized(8001, 8000), "8001 x 8000 pixels where at most 64,000,000 are read"),
     "large PNG": (png(5001, 5000, 8, 0, b""), "5001 x 5000 pixels where at most 25,000,000 are read"),
     "large CMYK": (sized(5001, 5000, "CMYK"), "5001 x 5000 pixels where at most 25,000,000 are read"),
+    "comments": (jpeg(3)[:2] + b"\xff\xfe\x00\x02" * 10**6 + jpeg(3)[2:], "more than 100,000 markers"),
+    "padding": (jpeg(3)[:2] + b"\xff" * 10**6 + jpeg(3)[2:], "more than 100,000 markers"),
     "scans": (scans(20_000), "20,000 scans where at most 50 are read"),
 }
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 
 from PIL import Image, UnidentifiedImageError
 
@@ -16,6 +18,9 @@ PIXEL_LIMIT = 64_000_000
 SCAN_LIMIT = 50
 """No JPEG has more scans, each of which goes through all pixels; libjpeg's own progression has 10, that of CMYK 18."""
 SCAN = b"\xff\xda"
+MARKER_LIMIT = 100_000
+"""No JPEG has more comments and the like, which PIL collects one by one; the coded pixels can't hold their marks."""
+MARKER = re.compile(rb"\xff[\xe0-\xff]")
 
 
 @contextmanager
@@ -28,6 +33,8 @@ def opened(content: bytes, formats: list[str]) -> Iterator[Image.Image]:
     try:
         if (scans := content.count(SCAN)) > SCAN_LIMIT:
             raise ValueError(f"{scans:,} scans where at most {SCAN_LIMIT} are read")
+        if next(islice(MARKER.finditer(content), MARKER_LIMIT, None), None):
+            raise ValueError(f"more than {MARKER_LIMIT:,} markers")
         with (
             warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning),
             Image.open(io.BytesIO(content), formats=formats) as image,
