@@ -11,7 +11,7 @@ from click_logs_archives import prepare_all
 
 from octathlon.datasets.click_logs.prepare import prepare
 from octathlon.datasets.click_logs.settings import Settings
-from octathlon.datasets.click_logs.text import NAMES, read_day
+from octathlon.datasets.click_logs.text import NAMES, PIECE, read_day
 from octathlon.errors import OctathlonError
 from octathlon.receipts import read_json
 
@@ -73,6 +73,21 @@ def test_a_short_and_a_long_row_do_not_make_up_for_each_other(tmp_path):
 def test_an_empty_line_is_no_row(tmp_path):
     with pytest.raises(OctathlonError, match="row 4 has 1 columns"):
         read(tmp_path, lines(3) + b"\n" + lines(3))
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"\t" * (16 << 20), "row 1 has 16,777,217 columns"),
+        (b"\n" * 99 + b"\t" * 3900 + b"\n", "row 1 has 1 columns"),  # 100 rows and the tabs of 100
+        (lines(3) + lines(1, row1={40: "0" * 10**7}), "row 4 has '0000"),
+        (b"x" * (40 << 20), "not lines of text"),
+    ],
+)
+def test_rows_that_explode_are_refused_before_they_are_parsed(tmp_path, content, complaint):
+    """Polars takes gigabytes for the first and then ends the process."""
+    with pytest.raises(OctathlonError, match=complaint):
+        read(tmp_path, content, PIECE)
 
 
 def test_extremes_are_read(tmp_path):

@@ -294,6 +294,12 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda d: d["images"][0].update(id="1"),
         r"the id '1' of one image is no whole number",
     ),
+    "true for an id": (lambda d: first(d).update(id=True), r"the id True of one annotation is no whole"),
+    "null id": (lambda d: first(d).update(id=None), r"the id None of one annotation is no whole"),
+    "id beyond 64 bits": (
+        lambda d: d["images"][0].update(id=2**70),
+        r"the id 1.18\d+e\+21 of one image is no",
+    ),
     "negative id": (lambda d: d["categories"][0].update(id=-1), r"the id -1 of one category is no whole"),
     "annotation twice": (
         lambda d: d["annotations"].append(dict(d["annotations"][0])),
@@ -304,6 +310,42 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         r"category 2 is there twice",
     ),
     "fractional side": (lambda d: d["images"][0].update(width=100.5), r"image \d+ has no possible size"),
+    "text side": (lambda d: d["images"][0].update(height="100"), r"image \d+ has no possible size"),
+    "true for a side": (lambda d: d["images"][0].update(height=True), r"image \d+ has no possible size"),
+    "too many pixels": (
+        lambda d: d["images"][0].update(width=8001, height=8000),
+        r"image \d+ has no possible size",
+    ),
+    "corner 1e300": (
+        lambda d: first(d)["segmentation"][0].__setitem__(1, 1e300),
+        r"of image \d+ has a polygon with a corner far outside",
+    ),
+    "box 1e300": (lambda d: first(d)["bbox"].__setitem__(0, 1e300), r"of image \d+ has the impossible box"),
+    "area 1e300": (lambda d: first(d).update(area=1e300), r"of image \d+ has the impossible area 1e\+300"),
+    "fractional runs": (
+        lambda d: first(d, 1)["segmentation"]["counts"].__iadd__([0.5, -0.5]),
+        r"of image \d+ has run lengths that don't fit",
+    ),
+    "giant run": (
+        lambda d: first(d, 1)["segmentation"]["counts"].append(2**62),
+        r"of image \d+ has run lengths that don't fit",
+    ),
+    "null run": (
+        lambda d: first(d, 1)["segmentation"]["counts"].append(None),
+        r"of image \d+ has run lengths that don't fit",
+    ),
+    "null runs": (
+        lambda d: first(d, 1)["segmentation"].update(counts=None),
+        r"of image \d+ has run lengths that don't fit",
+    ),
+    "runs without end": (
+        lambda d: first(d, 1)["segmentation"].update(counts=[0] * 1_000_001),
+        r"of image \d+ has more than 1,000,000 run lengths",
+    ),
+    "packed runs without end": (
+        lambda d: first(d, 1)["segmentation"].update(counts="0" * 1_000_001),
+        r"of image \d+ has more than 1,000,000 run lengths",
+    ),
     "size of runs": (
         lambda d: first(d, 1)["segmentation"].update(size=[1, 1]),
         r"of image \d+ has run lengths that don't fit",
@@ -385,6 +427,8 @@ def repack(archives: Path, folder: Path, change: Callable[[str, bytes], bytes | 
         ("text", "of unknown kind, no readable JPEG"),
         ("empty", "an empty file, no readable JPEG"),
         ("gif", "a GIF image, no readable JPEG"),
+        ("scans", "101 scans where at most 50 are read"),
+        ("giant", "8000 x 8001 pixels where at most 64,000,000 are read"),
     ],
 )
 def test_wrong_images_end_in_a_sentence_that_names_them(
@@ -402,7 +446,10 @@ def test_wrong_images_end_in_a_sentence_that_names_them(
             return content
         short = content[: len(content) // 2]
         faults = {"missing": None, "short": short, "other": larger, "text": b"hello", "empty": b""}
-        return (faults | {"gif": b"GIF89a"})[fault]
+        size = content.index(b"\xff\xc0") + 5
+        giant = content[:size] + b"\x1f\x41\x1f\x40" + content[size + 4 :]
+        scans = content[:-2] + content[content.index(b"\xff\xda") : -2] * 100 + content[-2:]
+        return (faults | {"gif": b"GIF89a", "giant": giant, "scans": scans})[fault]
 
     folder, out, settings = (
         repack(archives, tmp_path, change),

@@ -129,6 +129,20 @@ def bomb() -> bytes:
     return png(40_000, 40_000, 8, 2, bytes(999))
 
 
+def sized(width: int, height: int, mode: str = "RGB") -> bytes:
+    """A small JPEG that says it has another size."""
+    content = jpeg(3, mode)
+    place = content.index(b"\xff\xc0") + 5
+    return content[:place] + struct.pack(">HH", height, width) + content[place + 4 :]
+
+
+def scans(count: int) -> bytes:
+    """A JPEG whose pixels are there many times."""
+    content = jpeg(3)
+    scan = content[content.index(b"\xff\xda") : -2]
+    return content[:-2] + scan * (count - 1) + content[-2:]
+
+
 GARBAGE = {
     "garbage": (b"no image at all" * 20, "of unknown kind, no readable JPEG or PNG"),
     "empty": (b"", "an empty file, no readable JPEG or PNG"),
@@ -141,6 +155,12 @@ GARBAGE = {
     "avif": (jpeg(form="AVIF"), "an AVIF image, no readable JPEG or PNG"),
     "page": (b"\n<!DOCTYPE html><html>", "a web page or XML, no readable JPEG or PNG"),
     "bomb": (bomb(), "exceeds limit"),
+    "large": (sized(8001, 8000), "8001 x 8000 pixels where at most 64,000,000 are read"),
+    "large PNG": (png(5001, 5000, 8, 0, b""), "5001 x 5000 pixels where at most 25,000,000 are read"),
+    "large CMYK": (sized(5001, 5000, "CMYK"), "5001 x 5000 pixels where at most 25,000,000 are read"),
+    "comments": (jpeg(3)[:2] + b"\xff\xfe\x00\x02" * 10**6 + jpeg(3)[2:], "more than 100,000 markers"),
+    "padding": (jpeg(3)[:2] + b"\xff" * 10**6 + jpeg(3)[2:], "more than 100,000 markers"),
+    "scans": (scans(20_000), "20,000 scans where at most 50 are read"),
 }
 
 

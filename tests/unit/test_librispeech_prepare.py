@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from sentencepiece import SentencePieceProcessor
 
 from octathlon import config
-from octathlon.datasets.librispeech import prepare
+from octathlon.datasets.librispeech import prepare, recordings
 from octathlon.datasets.librispeech.loader import Utterances, eval_transcripts
 from octathlon.errors import OctathlonError
 from octathlon.receipts import describe, read_json
@@ -130,6 +130,12 @@ def damaged(content: bytes) -> bytes:
     )
 
 
+def claiming(content: bytes, samples: int) -> bytes:
+    """A FLAC file whose header says another number of samples."""
+    word = int.from_bytes(content[18:26], "big") >> 36 << 36 | samples
+    return content[:18] + word.to_bytes(8, "big") + content[26:]
+
+
 SOUND = f"{CHAPTER}-0001.flac"
 TEXT = f"{CHAPTER}.trans.txt"
 FILES = train_files()
@@ -147,6 +153,26 @@ DAMAGES = {
     "24 bits": ({SOUND: flac(made.samples(1), subtype="PCM_24")}, f"{SOUND}: FLAC PCM_24"),
     "WAV": ({SOUND: flac(made.samples(1), form="WAV")}, f"{SOUND}: WAV PCM_16"),
     "too short": ({SOUND: flac(made.samples(1, 399))}, f"{SOUND}: only 399 samples"),
+    "all samples there can be": (
+        {SOUND: claiming(FILES[SOUND], 2**36 - 1)},
+        f"{SOUND}: says that it has 68,719,476,735 samples, but no recording may have more than 1,920,000; cut it",
+    ),
+    "unknown number": ({SOUND: claiming(FILES[SOUND], 0)}, f"{SOUND}: says that it has .* samples"),
+    "a sample too many": ({SOUND: claiming(FILES[SOUND], 2001)}, f"{SOUND}: damaged FLAC"),
+    "a sample too few": (
+        {SOUND: claiming(FILES[SOUND], 1999)},
+        f"{SOUND}: its header is not .* 1,999 samples",
+    ),
+    "too long": (
+        {SOUND: flac(np.zeros(1_920_001, np.int16))},
+        f"{SOUND}: says that it has 1,920,001 samples",
+    ),
+    "long text": (
+        {TEXT: FILES[TEXT] + b"7-70-0003 " + b"A " * 2501},
+        f"{TEXT}: 7-70-0003 has a transcript of 5,002 characters",
+    ),
+    "long file": ({TEXT: b"A" * 1_000_001}, f"{TEXT}: 1,000,001 bytes are no chapter's"),
+    "no text": ({TEXT: b""}, "7-70-0000.flac has no line in a .trans.txt"),
     "no transcript": ({TEXT: b"7-70-0000 A\n7-70-0002 B\n"}, "7-70-0001.flac has no line in a .trans.txt"),
     "no sound": ({SOUND: None}, "the recording 7-70-0001.flac is missing"),
     "empty line": ({TEXT: b"7-70-0000 A\n7-70-0001 \n"}, f"{TEXT}: line '7-70-0001 ' is not a new id"),
@@ -174,6 +200,15 @@ def test_a_member_that_leaves_its_folder_is_refused(tmp_path: Path) -> None:
     archives = write(tmp_path, FILES | {"../../evil.flac": b"x"})
     with pytest.raises(OctathlonError, match="'../../evil.flac' has a name that leaves its folder"):
         prepare.prepare("train-clean-100", archives, tmp_path / "out", settings(**HAND_MADE))
+
+
+@pytest.mark.parametrize("limit", ["PART_LIMIT", "UTTERANCE_LIMIT"])
+def test_all_transcripts_together_are_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(recordings, limit, 2)
+    with pytest.raises(OctathlonError, match=rf"{TEXT}: more transcripts than a part of LibriSpeech has"):
+        prepare.prepare("train-clean-100", write(tmp_path), tmp_path / "out", settings(**HAND_MADE))
 
 
 def test_a_transcript_of_nothing_is_named(tmp_path: Path) -> None:

@@ -70,7 +70,9 @@ def test_streams_may_end_anywhere(
     assert numbers(path, parts) == NUMBERS
 
 
-def test_memory_does_not_grow_with_the_dump(tmp_path: Path) -> None:
+def test_memory_does_not_grow_with_the_dump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dump, "CHUNK", 1 << 16)
+
     def peak(streams: int) -> int:
         group = b"".join(page(number, f"{number} " * 500) for number in range(25))
         path = write_dump(tmp_path / f"{streams}.bz2", OPENING, *[group] * streams, CLOSING)
@@ -134,20 +136,59 @@ def test_entities_are_never_expanded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [b"<page></page>", page(1, "<b>"), b"<page><id>x</id><title/><ns>0</ns></page>"]
+    "bad",
+    [
+        b"<page></page>",
+        page(1, "<b>"),
+        b"<page><id>x</id><title/><ns>0</ns></page>",
+        page(1, "").replace(b"<id>1</id>", b"<id/>"),
+    ],
 )
 def test_a_page_that_is_none_is_refused(tmp_path: Path, bad: bytes) -> None:
     refused(write_dump(tmp_path / "dump.bz2", OPENING + bad + CLOSING), "a page cannot be read")
 
 
-def test_a_bomb_stops_at_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dump, "PAGE_LIMIT", 4 << 20)
-    bomb = bz2.compress(OPENING + b"<page>" + bytes(24 << 20))
+@pytest.mark.parametrize("begin", [b"", b"<page>"])
+def test_a_bomb_stops_at_the_limit(begin: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dump, "RATIO_FLOOR", 4 << 20)
+    bomb = bz2.compress(OPENING + begin + bytes(24 << 20))
     path = tmp_path / "dump.bz2"
     path.write_bytes(bomb)
     tracemalloc.start()
-    refused(path, "a page of more than")
+    refused(path, "unpacks to more than 100 times its size")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(bomb) < 1000
     assert peak < 16 << 20
+
+
+PAGE = page(1, "text")
+
+
+@pytest.mark.parametrize(
+    ("bad", "match"),
+    [
+        (page(1, "x" * (5 << 20)), "text of more than 3,145,728 bytes"),
+        (page(1, "x" * (21 << 20)), "a page of more than 20,971,520 bytes"),
+        (PAGE.replace(b"<title>", b"<a>" * 2000 + b"<title>"), "more tags, or longer ones"),
+        (PAGE.replace(b"<text", b"<text" + b" a=''" * 2000), "more tags, or longer ones"),
+        (PAGE.replace(b"<text", b"<text a='" + b"x" * 5000 + b"'"), "more tags, or longer ones"),
+        (b"<page>" * 10**5 + PAGE, "more tags, or longer ones"),
+        (b"<page>" * 10**5, "ends before </mediawiki>"),
+        (PAGE * 10_002, "more pages than its bytes can hold"),
+    ],
+)
+def test_what_no_page_holds_is_refused(
+    bad: bytes, match: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them would need a long time, or memory in proportion to its tags."""
+    monkeypatch.setattr(dump, "RATIO_LIMIT", 10**6)
+    refused(write_dump(tmp_path / "dump.bz2", OPENING, bad, CLOSING), match)
+
+
+def test_many_small_streams_come_in_large_pieces(tmp_path: Path) -> None:
+    """Else each of them would copy the unfinished page before it."""
+    path = tmp_path / "dump.bz2"
+    path.write_bytes(bz2.compress(bytes(3 << 20)) + bz2.compress(b"x") * 5_000)
+    sizes = [len(piece) for piece in dump._decompressed(path, 0, path.stat().st_size)]
+    assert sizes == [1 << 20] * 3 + [5_000]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from nltk import redos
 from wikipedia_archives import draw
 
 from octathlon.datasets.wikipedia.cleanup import articles, clean_lines, evaluation_articles
@@ -49,7 +53,14 @@ from octathlon.errors import OctathlonError
         ("<math>a < b</math>, <math x>c</math>, <math>a < b</math>", "formula_1, formula_2, formula_1"),
         ("<math>a</math> <math>a</math> <math>b</math>", "formula_1 formula_1 formula_3"),
         ("<code>x = 1</code> <code>x = 1</code> <code>y</code>", "codice_1 codice_1 codice_3"),
+        ("<code>a</code> <code>b <code>a</code>", "codice_1 <code>b codice_1"),  # not closed, but ends alike
+        ("<code>b <code>a</code> <code>a</code>", "codice_1 codice_2"),
+        ("<code <code>a</code> <code>b", "codice_1 <code>b"),
         ("<div>a <div>b</div> c", " c"),
+        ("<ref <ref>a</ref>b <ref / c>d", "b <ref / c>d"),
+        ("<br <br / >a<br /b><nobr<b <b c>d<b", "a<br /b><nobrd<b"),
+        ("a<!-- b --> c <!-- d <!-- e", "a c <!-- d <!-- e"),
+        ("[http://a b [http://c d] [http://e [[f]] g] [http://h [i]", "[http://a b d f g [http://h [i]"),
         ("a {| b |} c {| d {| e |} f", "a c f"),
         ("a {| b |} c {| d {| e |} f {| g", "a f {| g"),
         ('<syntaxhighlight lang="c">if (a<b) {}</syntaxhighlight>', "if (a<b) {}"),
@@ -110,10 +121,48 @@ def test_an_article_is_written_as_wikiextractor_does() -> None:
         ("<poem>a</poem> <div class=x>b</div> <br>c", "a b c"),
         ("<hr/>", ""),
         ("<gallery mode=x>", ""),
+        ("<graph>a<includeonly>b</graph>c</includeonly>d", "cd"),
+        ("<includeonly>a<graph>b</includeonly>c</graph>d", "cd"),
+        ("<graph>a</graph> <graph>b <includeonly>c</includeonly>", " b "),
+        ("<ins a</ins> <ins b", " a <ins b"),
+        ("<hr/>a/>b\\<hr c", "b\\<hr c"),
+        ("<ref a <ref>b</ref>c <ref>d", "c d"),
+        ("</div <div </div> </div style>", "</div  "),
     ],
 )
 def test_lines_are_cleaned_as_the_reference_does(line: str, cleaned: str) -> None:
     assert list(clean_lines([line])) == [cleaned]
+
+
+OPEN = [
+    *("<", "< ", "<!--", "<b ", "<ref", "<ref ", "<ref>", "<br ", "<br /", "<gallery ", "<math>", "<math "),
+    *("<code>x</code>", "{{", "{{{", "{|", "[[", "[[a|", "[//a ", "[//a [[b]] ", "[[//a", "'''a", "''"),
+    *('"', "&", "&#", "\n!", "<syntaxhighlight ", "<syntaxhighlight >", "<chem", "<, ref ", "<includeonly>"),
+    *("<graph>", "<hr", "<hr/", "<div", "<poem ", "<mapframe", "</doc "),
+]  # fmt: skip
+"""What may be left open."""
+HOSTILE = [repeated * (200_000 // len(repeated)) for repeated in OPEN] + [
+    *("<" + " " * 200_000, "</doc" + " " * 200_000, "[//" + "a" * 200_000, "[//a" + " " * 200_000),
+    *("<ref>" * 30_000 + "</ref>" + "x" * 50_000, "{|" * 50_000 + "|}" + "x" * 100_000),
+    "".join(f"<math>{number}</math>" for number in range(10_000)),
+    "".join(f"<math><math>{number}</math>" for number in range(7_000)),
+]
+
+
+def test_what_nothing_closes_takes_time_in_proportion(tmp_path: Path) -> None:
+    """Each text takes a tenth of a second or so, but minutes if each opening looks for its closing by itself."""
+    (tmp_path / "texts.json").write_text(json.dumps(HOSTILE))
+    code = (
+        "import json, resource, sys; resource.setrlimit(resource.RLIMIT_CPU, (30, 30))\n"
+        "from octathlon.datasets.wikipedia.cleanup import clean_lines\n"
+        "from octathlon.datasets.wikipedia.tokens import Tokenizer\n"
+        "from octathlon.datasets.wikipedia.wikitext import article\n"
+        "tokenizer = Tokenizer(['[PAD]', '[UNK]', 'a'])\n"
+        "for text in json.load(open(sys.argv[1])):\n"
+        "    article(1, 'A', text), list(clean_lines([text]))\n"
+        "tokenizer.documents([' ' * 200_000])\n"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path / "texts.json"], check=True)
 
 
 def test_lines_that_are_dropped() -> None:
@@ -141,6 +190,12 @@ def test_articles_are_split_at_exactly_one_empty_line(splitter: SentenceSplitter
 def test_sentences_know_the_models_abbreviations(splitter: SentenceSplitter) -> None:
     assert splitter.sentences("Dr. Who came. He left.  ") == ["Dr. Who came.", "He left."]
     assert splitter.sentences("   ") == []
+
+
+def test_no_clock_decides_about_a_line(splitter: SentenceSplitter) -> None:
+    """NLTK gives a line 5 s, which a stopped process or a very long line exceeds."""
+    assert splitter.sentences("One. Two.") == ["One.", "Two."]
+    assert redos.DEFAULT_TIMEOUT is None
 
 
 def test_a_damaged_sentence_model_is_named(tmp_path: Path) -> None:

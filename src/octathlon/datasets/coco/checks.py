@@ -10,6 +10,7 @@ import reprlib
 from typing import Any
 
 from octathlon.datasets.coco.run_lengths import plain_counts
+from octathlon.datasets.pictures import PIXEL_LIMIT
 
 ID_LIMIT = 2**53
 """Detections carry ids as float64, which is exact below."""
@@ -23,7 +24,8 @@ def check_image(image: dict[str, Any]) -> None:
     plain = isinstance(name, str) and re.fullmatch(r"[^\x00-\x1f\x7f]+", name)
     if not plain or {"", ".", ".."} & set(name.split("/")):
         raise ValueError(f"has the file name {short(name)}")
-    if not all(type(side) is int and 0 < side < SIDE_LIMIT for side in sides):
+    whole = all(type(side) is int and 0 < side < SIDE_LIMIT for side in sides)
+    if not whole or sides[0] * sides[1] > PIXEL_LIMIT:
         raise ValueError("has no possible size")
 
 

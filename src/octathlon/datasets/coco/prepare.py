@@ -10,21 +10,18 @@ One preparation serves both detectors; nothing is resized or encoded again. Step
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
-from PIL import Image, UnidentifiedImageError
 
 from octathlon.datasets.coco.annotations import Instances, file_name, parse, tabulate, training_images
 from octathlon.datasets.coco.backbones import R50, RESNET34, convert
 from octathlon.datasets.coco.settings import Settings
 from octathlon.datasets.coco.tables import DETECTORS, read_array, write_array, write_jpegs, write_tables
-from octathlon.datasets.kinds import kind_of
+from octathlon.datasets.pictures import decode_cheaply, opened
 from octathlon.errors import OctathlonError
 from octathlon.formats.zips import ZipReader
 from octathlon.receipts import describe, publish, read_json, write_json
@@ -136,29 +133,23 @@ def _jpegs(archive: ZipReader, members: Iterable[tuple[str, np.ndarray]]) -> Ite
         content = archive.read(name, IMAGE_LIMIT)
         try:
             _check_jpeg(content, int(image["width"]), int(image["height"]))
-        except Exception as error:  # PIL raises many types for damaged files
-            unknown = isinstance(error, UnidentifiedImageError)
-            reason = f"{kind_of(content)}, no readable JPEG" if unknown else error
+        except ValueError as error:
             raise OctathlonError(
-                f"{archive.path}: {name} cannot be used ({reason}); convert it to JPEG, or fetch the archive again"
+                f"{archive.path}: {name} cannot be used ({error}); convert it to JPEG, or fetch the archive again"
             ) from None
         yield content
 
 
 def _check_jpeg(content: bytes, width: int, height: int) -> None:
     """Raise unless it is a whole JPEG of that size: a broken one must be found here and not by a timed run."""
-    with (
-        warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning),
-        Image.open(io.BytesIO(content), formats=["JPEG"]) as image,
-    ):
+    with opened(content, ["JPEG"]) as image:
         if image.size != (width, height):
             raise ValueError(
                 f"{image.width} x {image.height} pixels where the annotations say {width} x {height}"
             )
         if image.mode not in ("RGB", "L"):
             raise ValueError(f"colours as {image.mode}")
-        image.draft(image.mode, (1, 1))  # decode all of it at an eighth of the size, which costs the least
-        image.load()
+        decode_cheaply(image)
 
 
 def _manifest(out: Path, known: dict[str, list[str]]) -> dict[str, Any]:

@@ -9,16 +9,21 @@ from typing import Any
 
 import numpy as np
 
+RUN_LIMIT = 1_000_000
+"""Runs of one mask: three times as many as pixels of upstream's images, and what is drawn from them fits in memory."""
+
 
 def plain_counts(shape: dict[str, Any], height: int, width: int) -> list[int]:
     """The lengths of a mask's runs, which `shape` holds as a list or as text.
 
     Raises:
-        ValueError: if they don't fill an image of that size.
+        ValueError: if they don't fill an image of that size, or there are more than RUN_LIMIT.
     """
     counts, size = shape["counts"], shape["size"]
     if isinstance(counts, str):
         counts = _unpacked(counts)
+    if isinstance(counts, list) and len(counts) > RUN_LIMIT:
+        raise ValueError(f"has more than {RUN_LIMIT:,} run lengths")
     numbers = isinstance(counts, list) and all(type(run) is int and run >= 0 for run in counts)
     if not numbers or sum(counts) != height * width or size != [height, width]:
         raise ValueError("has run lengths that don't fit the image")
@@ -33,7 +38,7 @@ def _unpacked(text: str) -> list[int]:
     """
     counts: list[int] = []
     value = shift = 0
-    for character in text:
+    for character in text[: 13 * RUN_LIMIT]:  # a number has 13 characters at most, but for a wrong one
         bits = ord(character) - ord("0")
         if not 0 <= bits < 64 or shift > 60:
             raise ValueError("has run lengths that are no compressed text of COCO's")

@@ -7,42 +7,34 @@ as RGB JPEGs of quality 100, as the reference's data set does; every other file 
 from __future__ import annotations
 
 import io
-import warnings
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from octathlon.datasets.kinds import kind_of
+from octathlon.datasets.pictures import check_pixels, decode_cheaply, opened
 
 MODES_KEPT = ("RGB", "L")
 """Decoders turn greyscale into RGB by themselves; CMYK they don't."""
+REPAIR_LIMIT = 25_000_000
+"""Pixels of the largest image that is repaired: several copies of it are in memory."""
 
 
 def as_jpeg(content: bytes) -> bytes:
     """The image file as an RGB or greyscale JPEG: `content` itself, or its repair.
 
-    All of it is decoded once, at an eighth of the size, which costs the least: a broken file must be found
-    here and not by a timed run.
+    All of it is decoded once.
 
     Raises:
         ValueError: with what it is, or with PIL's reason, if it is not a whole JPEG or PNG.
     """
-    try:
-        with (
-            warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning),
-            Image.open(io.BytesIO(content), formats=["JPEG", "PNG"]) as image,
-        ):
-            if image.format != "PNG" and image.mode in MODES_KEPT:
-                image.draft(image.mode, (1, 1))
-                image.load()
-                return content
-            repaired = io.BytesIO()
-            _as_rgb(image).save(repaired, "JPEG", quality=100)
-            return repaired.getvalue()
-    except UnidentifiedImageError:
-        raise ValueError(f"{kind_of(content)}, no readable JPEG or PNG") from None
-    except Exception as error:  # PIL raises many types for damaged files
-        raise ValueError(str(error)) from error
+    with opened(content, ["JPEG", "PNG"]) as image:
+        if image.format != "PNG" and image.mode in MODES_KEPT:
+            decode_cheaply(image)
+            return content
+        check_pixels(image, REPAIR_LIMIT)
+        repaired = io.BytesIO()
+        _as_rgb(image).save(repaired, "JPEG", quality=100)
+        return repaired.getvalue()
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

@@ -6,6 +6,7 @@ recordings, so the two are matched at the end.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from collections.abc import Iterator
@@ -21,8 +22,15 @@ from octathlon.receipts import publish
 
 ARCHIVE_LIMIT, FILE_LIMIT = 500_000_000_000, 50_000_000
 """Bytes that no archive unpacks to, and that no file in one has; upstream's are below 33 GB and 2 MB."""
-SHORTEST = 400
-"""Samples: 25 ms is less than any word, and needed to compute features at all."""
+SHORTEST, LONGEST = 400, 120 * RATE
+"""Samples: 25 ms is less than any word, and needed to compute features at all; the longest of dev-clean
+has 32.6 s."""
+CHAPTER_LIMIT, PART_LIMIT = 1_000_000, 100_000_000
+"""Bytes of the transcripts of a chapter and of an archive: 670 for each utterance of the largest archive."""
+TEXT_LIMIT = 5_000
+"""Characters that nobody says in one recording; a transcript's length times the recording's is trained on."""
+UTTERANCE_LIMIT = 1_000_000
+"""No archive has more; upstream's largest has 148,688."""
 
 
 def write_part(part: str, archive: Path, out: Path) -> np.ndarray:
@@ -33,7 +41,7 @@ def write_part(part: str, archive: Path, out: Path) -> np.ndarray:
     """
     recordings: dict[str, tuple[int, int]] = {}
     texts: dict[str, str] = {}
-    offset = 0
+    offset = text_bytes = 0
     with publish(out / f"{part}.pcm") as temporary, temporary.open("wb") as file:
         for name, content in _members(part, archive):
             where = f"{archive}: {name}"
@@ -44,6 +52,11 @@ def write_part(part: str, archive: Path, out: Path) -> np.ndarray:
                 offset += len(samples)
             else:
                 texts |= _transcripts(content, where)
+                text_bytes += len(content)
+                if text_bytes > PART_LIMIT or len(texts) > UTTERANCE_LIMIT:
+                    raise OctathlonError(
+                        f"{where}: more transcripts than a part of LibriSpeech has; use the archive as it is published"
+                    )
         _check_matched(recordings, texts, archive)
     table = np.array([recordings[name] for name in sorted(recordings)], dtype=RECORDING)
     write_array(out / f"{part}.npy", table)
@@ -66,12 +79,21 @@ def _members(part: str, archive: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _decoded(content: bytes, where: str) -> np.ndarray:
-    """A FLAC file's samples, of dtype SAMPLE. libsndfile checks the checksum of every frame."""
+    """A FLAC file's samples, of dtype SAMPLE.
+
+    libsndfile checks the checksum of every frame, but believes the header's number of samples: too many are memory that
+    is never filled, too few cut off the rest.
+    """
     import soundfile
 
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as sound:
             found = (sound.format, sound.subtype, sound.channels, sound.samplerate)
+            if sound.frames > LONGEST:
+                raise OctathlonError(
+                    f"{where}: says that it has {sound.frames:,} samples, but no recording may have more than "
+                    f"{LONGEST:,}; cut it, or encode it again with the true number"
+                )
             samples = sound.read(dtype="int16") if found == ("FLAC", "PCM_16", 1, RATE) else None
     except (soundfile.SoundFileError, ValueError) as error:
         reason = getattr(error, "error_string", error)  # the whole message has an address in memory
@@ -83,15 +105,30 @@ def _decoded(content: bytes, where: str) -> np.ndarray:
             f"{where}: {found[0]} {found[1]}, {found[2]} channels, {found[3]:,} Hz, but 16-bit mono FLAC at "
             f"{RATE:,} Hz is needed; convert it"
         )
+    if _digest(content) not in (bytes(16), hashlib.md5(samples.tobytes(), usedforsecurity=False).digest()):
+        raise OctathlonError(
+            f"{where}: its header is not that of its {len(samples):,} samples (the MD5 differs); fetch the archive "
+            "again, or encode it again"
+        )
     if len(samples) < SHORTEST:
         raise OctathlonError(f"{where}: only {len(samples)} samples; fetch the archive again or leave it out")
     return samples.astype(SAMPLE, copy=False)
+
+
+def _digest(flac: bytes) -> bytes:
+    """The MD5 of its samples that a FLAC file's first block holds; zeros where the encoder didn't know it."""
+    start = flac.index(b"fLaC") + 26
+    return flac[start : start + 16]
 
 
 def _transcripts(content: bytes, where: str) -> dict[str, str]:
     """Utterance id -> text in lower case, of one chapter."""
     chapter = Path(where).name.removesuffix(".trans.txt")
     texts: dict[str, str] = {}
+    if len(content) > CHAPTER_LIMIT:
+        raise OctathlonError(
+            f"{where}: {len(content):,} bytes are no chapter's transcripts; use the archive as it is published"
+        )
     try:
         lines = content.decode().splitlines()
     except UnicodeDecodeError as error:
@@ -101,6 +138,11 @@ def _transcripts(content: bytes, where: str) -> dict[str, str]:
         if not name.startswith(f"{chapter}-") or not text.strip() or name in texts:
             raise OctathlonError(
                 f"{where}: line {line[:60]!r} is not a new id of the chapter, a space and a text; fix it"
+            )
+        if len(text) > TEXT_LIMIT:
+            raise OctathlonError(
+                f"{where}: {name} has a transcript of {len(text):,} characters, more than {TEXT_LIMIT:,}; cut it and "
+                "its recording into several"
             )
         texts[name] = text.lower().strip()
     return texts

@@ -3,46 +3,75 @@
 The rules are those of mlcommons/training, language_model/tensorflow/bert/cleanup_scripts: cleanup_file.py, clean.sh,
 do_sentence_segmentation.py and seperate_test_set.py, oddities included: a substitution sees one line, and a line that
 it empties becomes a boundary of articles.
+
+Lines can be as long as articles: each substitution takes time in proportion to the line. Where a pattern has a group
+`end`, see `nesting.closed`.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
+from octathlon.datasets.wikipedia.nesting import Span, without
 from octathlon.datasets.wikipedia.sentences import SentenceSplitter
 
 INNER = r"[^\]|\[\n]*"
 """What the substitutions below accept between square brackets."""
 
-DROPPED_LINES = re.compile(rf"</?doc\s*[^>]*>\s*|.*\[\[Category:{INNER}\]\].*")
+PART = re.compile("<(includeonly|graph)>")
+
+
+def _substitution(pattern: str, replacement: str) -> Callable[[str], str]:
+    """What replaces a pattern in a line."""
+    compiled = re.compile(pattern)
+    if "end" not in compiled.groupindex:
+        return partial(compiled.sub, replacement)
+    return partial(compiled.sub, lambda match: match.expand(replacement) if match["end"] else match[0])
+
+
+def _without_parts(line: str) -> str:
+    """The line without its parts <includeonly> and <graph>, of two that overlap without the first; what nothing closes
+    stays."""
+    last = {name: line.rfind(f"</{name}>") for name in ("includeonly", "graph")}
+    spans: list[Span] = []
+    for opening in PART.finditer(line):
+        outside = not spans or opening.start() >= spans[-1][1]
+        if outside and opening.end() <= last[opening[1]]:
+            closing = f"</{opening[1]}>"
+            spans.append((opening.start(), line.index(closing, opening.end()) + len(closing)))
+    return without(line, spans)
+
+
+DROPPED_LINES = re.compile(rf"</?doc[^>]*>\s*|.*\[\[Category:{INNER}\]\].*")
 SUBSTITUTIONS = [
-    (re.compile(pattern), replacement)
-    for pattern, replacement in [
+    step if callable(step) else _substitution(*step)
+    for step in [
         *[(rf"\[\[({INNER})\]\]", r"\1")] * 2,
         *[(rf"\[\[{INNER}\|({INNER})\]\]", r"\1")] * 2,
         (rf"\[\[:*[Ff]ile:{INNER}\]\]", ""),
         (rf"\[\[[Mm]edia:{INNER}\]\]", ""),
         (rf"\[\[[Ii]mage:{INNER}\]\]", ""),
         (rf"\[({INNER})\]", r"\1"),
-        (r"\[\[.*?\]\]", ""),
+        (r"\[\[.*?(?:(?P<end>\]\])|\Z)", ""),
         (r"alt=", ""),
         (r"</doc>", "\r"),
-        (r"<chem(.*?)</chem>", r"\1"),
-        (r"<ins(.*?)</ins>", r"\1"),
-        (r"<, ref .*?</ref>", ""),
-        (r"<includeonly>.*?</includeonly>|<graph>.*?</graph>", ""),
-        (r"<section[^\\]*/>|<meta[^\\]*/>|<hr[^\\]*/>", ""),
-        (r"<gallery[^>]*>", ""),
-        (r"<ref[^>]*>.*?</ref>", ""),
-        (r"<(?:ref|http|Ref)[^>]*>", ""),
-        (r"</?mapframe[^>]*>", ""),
+        (r"<chem(.*?)(?:(?P<end></chem>)|\Z)", r"\1"),
+        (r"<ins(.*?)(?:(?P<end></ins>)|\Z)", r"\1"),
+        (r"<, ref .*?(?:(?P<end></ref>)|\Z)", ""),
+        _without_parts,
+        (r"<(?:section|meta|hr)(?:[^\\]*(?P<end>/>)|[^\\]*)", ""),
+        (r"<gallery[^>]*(?P<end>>)?", ""),
+        (r"<ref[^>]*(?:>.*?(?:(?P<end></ref>)|\Z)|\Z)", ""),
+        (r"<(?:ref|http|Ref)[^>]*(?P<end>>)?", ""),
+        (r"</?mapframe[^>]*(?P<end>>)?", ""),
         (r"</?(?:poem|math|ref|sup|br|BR|Br|del|nowiki|NOWIKI|onlyinclude|includeonly)>", ""),
         (r"</?(?:small|chem|noinclude|gallery)>", ""),
-        (r"<div[^>]*>|</div(?: style)?>", ""),
+        (r"(?:<div[^>]*|</div(?: style)?)(?P<end>>)?", ""),
         (r"<graph>\{?|\}?</graph>", ""),
-        (r"</references>|<poem [^>]*>", ""),
+        (r"(?:</references|<poem [^>]*)(?P<end>>)?", ""),
     ]
 ]  # fmt: skip
 
@@ -66,8 +95,8 @@ def _substituted(line: str) -> str | None:
         return line
     if DROPPED_LINES.fullmatch(line):
         return None
-    for pattern, replacement in SUBSTITUTIONS:
-        line = pattern.sub(replacement, line)
+    for substitute in SUBSTITUTIONS:
+        line = substitute(line)
     return line
 
 

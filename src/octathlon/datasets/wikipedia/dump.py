@@ -2,8 +2,8 @@
 
 Format: www.mediawiki.org/xml/export-0.10.xsd. "Multistream" dumps are many bz2 streams one after the other, each with
 100 pages, so that a job can start at the first stream of its share. The dump is untrusted: each page is parsed by
-itself, and XML that begins with `<page>` can hold no document type, hence no entities of its own; pages are limited
-in size, so neither a bomb nor a page without end fills the memory.
+itself, and XML that begins with `<page>` can hold no document type, hence no entities of its own. Pages are limited in
+size and in tags, and a dump in what it unpacks to, so neither a bomb nor a page without end takes memory or time.
 """
 
 from __future__ import annotations
@@ -21,12 +21,23 @@ from octathlon.errors import OctathlonError
 STREAM = re.compile(rb"BZh[1-9]1AY&SY")
 """The head of a bz2 stream and of its first block; by chance it stands nowhere else (10 bytes)."""
 BEGIN, END, LAST = b"<page>", b"</page>", b"</mediawiki>"
-ELEMENT = re.compile(rb"<page>.*?</page>", re.DOTALL)
 TAIL = 64
 """Bytes that hold any unfinished tag, and the dump's last one with the white space around it."""
 CHUNK = 1 << 20
-PAGE_LIMIT = 64 << 20
-"""No page has more bytes; MediaWiki accepts 2 MiB of text."""
+READ = 1 << 14
+"""Bytes of an archive that are read at a time: the end of each stream copies what was read behind it."""
+TEXT_LIMIT = 3 << 20
+"""No wikitext has more bytes: MediaWiki accepts 2 MiB, and what it replaces while it saves may make them longer."""
+PAGE_LIMIT = 20 << 20
+"""No page has more bytes, even if each character of its text is a quotation mark, which is written in six."""
+TAG_LIMIT = 1000
+"""No page has more tags; those of the sample have 28 to 35, as those in its text are written without <."""
+LONG_TAG = re.compile(rb"<[^>]{4096}")
+RATIO_LIMIT, RATIO_FLOOR = 100, 13 << 20
+"""No dump is so many times as large as its archive, unless it has fewer bytes than the floor, where any page of 2 MiB
+has room; the real sample is 3.5 times as large."""
+PACKED_PAGE, PAGES_FLOOR = 10, 10_000
+"""No page takes fewer bytes of an archive, if there are more pages than the floor; the sample's redirects take 99."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,23 +62,30 @@ def pages(path: Path, part: int, parts: int) -> Iterator[Page]:
     if start == stop:
         return
     own, following = _decompressed(path, start, stop), _decompressed(path, stop, path.stat().st_size)
-    for xml in _page_elements(path, own, following):
+    for number, xml in enumerate(_page_elements(path, own, following)):
+        if number > max(PAGES_FLOOR, (stop - start) // PACKED_PAGE):
+            raise OctathlonError(f"{path}: more pages than its bytes can hold; it is not such a dump")
         try:
             yield _parse(xml)
-        except (ElementTree.ParseError, ValueError, AttributeError) as error:
+        except (ElementTree.ParseError, ValueError, TypeError, AttributeError) as error:
             raise OctathlonError(
                 f"{path}: a page cannot be read ({error}): {xml[:80]!r}; fetch the dump again"
             ) from None
 
 
 def _parse(xml: bytes) -> Page:
+    if xml.count(b"<") > TAG_LIMIT or LONG_TAG.search(xml):
+        raise ValueError("more tags, or longer ones, than a page has")
     element = ElementTree.fromstring(xml)  # noqa: S314 - without a document type there is nothing to expand
+    text = element.find("revision").find("text").text or ""
+    if len(text.encode()) > TEXT_LIMIT:
+        raise ValueError(f"text of more than {TEXT_LIMIT:,} bytes")
     return Page(
         number=int(element.find("id").text),
         title=element.find("title").text or "",
         namespace=int(element.find("ns").text),
         redirect=element.find("redirect") is not None,
-        text=element.find("revision").find("text").text or "",
+        text=text,
     )
 
 
@@ -100,10 +118,9 @@ def _check_size(path: Path, page: bytes) -> None:
 def _split(content: bytes) -> tuple[list[bytes], bytes]:
     """The whole pages, and what may go on behind `content`: an unfinished page or tag, the end of the dump."""
     found, rest = [], 0
-    for match in ELEMENT.finditer(content):
-        found.append(match[0])
-        rest = match.end()
-    begin = content.find(BEGIN, rest)
+    while (begin := content.find(BEGIN, rest)) >= 0 and (end := content.find(END, begin)) >= 0:
+        rest = end + len(END)
+        found.append(content[begin:rest])
     return found, content[begin if begin >= 0 else max(rest, len(content) - TAIL) :]
 
 
@@ -122,7 +139,26 @@ def _share(path: Path, part: int, parts: int) -> tuple[int, int]:
 
 
 def _decompressed(path: Path, start: int, stop: int) -> Iterator[bytes]:
-    """The contents of the streams that lie between two offsets, in pieces of at most CHUNK bytes."""
+    """The contents of the streams that lie between two offsets, in pieces of at least CHUNK bytes but for the last."""
+    pieces, size, total = [], 0, 0
+    for piece in _streams(path, start, stop):
+        if piece:
+            pieces.append(piece)
+            size += len(piece)
+        if size >= CHUNK:
+            total += size
+            if total > max(RATIO_FLOOR, RATIO_LIMIT * (stop - start)):
+                raise OctathlonError(
+                    f"{path}: unpacks to more than {RATIO_LIMIT} times its size; it is not such a dump"
+                )
+            yield b"".join(pieces)
+            pieces, size = [], 0
+    if pieces:
+        yield b"".join(pieces)
+
+
+def _streams(path: Path, start: int, stop: int) -> Iterator[bytes]:
+    """What the streams between two offsets unpack to, in pieces of at most CHUNK bytes."""
     if start == stop:
         return
     with path.open("rb") as file:
@@ -130,7 +166,7 @@ def _decompressed(path: Path, start: int, stop: int) -> Iterator[bytes]:
         decompressor, content = bz2.BZ2Decompressor(), b""
         while True:
             if not content and decompressor.needs_input:
-                content = file.read(min(CHUNK, stop - file.tell()))
+                content = file.read(min(READ, stop - file.tell()))
                 if not content:
                     raise OctathlonError(f"{path}: truncated; fetch the dump again")
             try:

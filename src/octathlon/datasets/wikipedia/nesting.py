@@ -16,6 +16,15 @@ Span = tuple[int, int]
 """The first character of a piece of text, and the one behind it."""
 
 
+def closed(pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    """The matches of a pattern that have what closes them, its group `end`.
+
+    Such a pattern also matches a piece that nothing closes, up to where no other that begins in it could be closed:
+    trying each of those by itself takes time that grows with the square of the text.
+    """
+    return (match for match in pattern.finditer(text) if match["end"])
+
+
 def without(text: str, spans: Iterable[Span]) -> str:
     """The text without the given spans; where two overlap, the one that begins first goes."""
     kept, position = [], 0
@@ -58,15 +67,15 @@ def links(text: str) -> Iterator[Span]:
                 yield start, brackets.end()
 
 
-def elements(text: str, opening: re.Pattern[str], closing: re.Pattern[str]) -> list[Span]:
-    """The outermost pieces from an opening to its closing.
+def elements(text: str, openings: Iterable[re.Match[str]], closing: re.Pattern[str]) -> list[Span]:
+    """The outermost pieces from an opening, of which all are given, to its closing.
 
     An opening that lacks its closing takes a later one's. Where none is left for a later piece, all from the first
     opening of the text to the last closing is one piece.
     """
     spans: list[Span] = []
     start, depth, stop = 0, 0, -1
-    for mark in opening.finditer(text):
+    for mark in openings:
         while depth > 1 and stop < mark.start():
             depth -= 1
             found = closing.search(text, stop)
@@ -82,7 +91,7 @@ def elements(text: str, opening: re.Pattern[str], closing: re.Pattern[str]) -> l
         if not found:
             return spans
         start, depth, stop = mark.start(), 1, found.end()
-    for _ in range(depth - 1):
-        if found := closing.search(text, stop):
-            stop = found.end()
+    while depth > 1 and (found := closing.search(text, stop)):
+        depth -= 1
+        stop = found.end()
     return [*spans, (start, stop)] if depth else spans

@@ -21,8 +21,10 @@ class SentenceSplitter:
         Raises:
             OctathlonError: if the archive is damaged or holds no such model.
         """
+        from nltk import redos
         from nltk.tokenize.punkt import PunktParameters, PunktSentenceTokenizer
 
+        redos.DEFAULT_TIMEOUT = None  # else a line fails that takes 5 s, if only as the machine was busy
         parameters = PunktParameters()
         try:
             with ZipReader(model) as archive:

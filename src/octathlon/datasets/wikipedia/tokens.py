@@ -149,11 +149,12 @@ def _characters() -> Iterator[str]:
 def _word_pattern() -> re.Pattern[str]:
     """A line end, a punctuation character, or a run of other characters that aren't white space.
 
-    Plain words and marks come first: ten times as fast as the large sets of characters behind them.
+    Plain words and marks come first: ten times as fast as the large sets of characters behind them. Spaces with none of
+    these behind them are tried from the first one only, not from each.
     """
     punctuation = re.escape("".join(filter(_is_punctuation, _characters())))
     plain = r"[a-z0-9]++(?![^\x00-\x7f])|[!-/:-@\[-`{-~\n]"
-    return re.compile(rf" *({plain}|[^\s{punctuation}]+|[{punctuation}])")
+    return re.compile(rf"(?<! ) *({plain}|[^\s{punctuation}]+|[{punctuation}])")
 
 
 @cache

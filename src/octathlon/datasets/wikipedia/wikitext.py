@@ -2,15 +2,19 @@
 
 The rules are restated, not the program: templates vanish altogether (WikiExtractor evaluates parser functions and
 words such as {{CURRENTDAY}}, for which reason no two extractions of one dump are alike).
+
+Anybody may write wikitext: each rule takes time in proportion to the text, whatever is left open in it. Where a pattern
+has a group `end`, see `nesting.closed`.
 """
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from html.entities import name2codepoint
 from xml.sax.saxutils import escape
 
-from octathlon.datasets.wikipedia.nesting import elements, links, templates, without
+from octathlon.datasets.wikipedia.nesting import closed, elements, links, templates, without
 
 TEMPLATE = re.compile(r"\{\{"), re.compile(r"\}\}")
 TABLE = re.compile(r"\{\|"), re.compile(r"\|\}")
@@ -31,8 +35,10 @@ PROTOCOLS = (
 )
 _LABEL = r"[^\[\]\x00-\x08\x0a-\x1f]"
 EXTERNAL_LINK = re.compile(
-    rf"\[(?:{PROTOCOLS})[^\[\]<>\"\x00-\x20\x7f\s]+\s*((?:{_LABEL}|\[\[{_LABEL}+\]\])*?)\]", re.IGNORECASE
+    rf"\[(?:{PROTOCOLS})[^\[\]<>\"\x00-\x20\x7f\s]++\s*+((?:{_LABEL}++|\[\[{_LABEL}++\]\])*+)\]",
+    re.IGNORECASE,
 )
+"""Possessive throughout: what comes next can't begin with what was taken, so that giving it back finds nothing."""
 IMAGE = re.compile(
     r"https?://[^\[\]<>\"\x00-\x20\x7f\s]+/[\w.,~%\-+&;#*?!=()@\x80-\xff]+\.(?:gif|png|jpe?g)", re.I | re.A
 )
@@ -41,23 +47,28 @@ SWITCH = re.compile(
     "__(?:(?:FORCE|NO)?TOC|(?:NO)?NEWSECTIONLINK|NOGALLERY|HIDDENCAT|NOCONTENTCONVERT|NOCC|NOTITLECONVERT|NOTC"
     "|START|END|(?:NO)?INDEX|STATICREDIRECT|DISAMBIG)__"
 )
-PROGRAM = re.compile("&lt;syntaxhighlight .*?&gt;(.*?)&lt;/syntaxhighlight&gt;", re.DOTALL)
+PROGRAM = re.compile(
+    r"&lt;syntaxhighlight .*?(?:&gt;(.*?)(?:(?P<end>&lt;/syntaxhighlight&gt;)|\Z)|\Z)", re.DOTALL
+)
 REFERENCE = re.compile(r"&(#?)(\w+);")
 
 PREFIX = re.compile(r":?([^:]+):")
 
 _HTML = re.IGNORECASE | re.DOTALL
-COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-TAG_NAME = re.compile(r"<\s*/?\s*(\w+)")
+COMMENT = re.compile(r"<!--.*?(?:(?P<end>-->)|\Z)", re.DOTALL)
+TAG_NAME = re.compile(r"<\s*(?:/\s*)?(\w+)")
 _SELF_CLOSING = "br hr nobr ref references nowiki"
 _UNWRAPPED = (
     "abbr b big blockquote center cite em font h1 h2 h3 h4 hiero i kbd p plaintext s span strike strong tt u var"
     " a"
 )
 TAGS = {
-    **{tag: [re.compile(rf"<\s*{tag}\b[^>]*/\s*>", _HTML)] for tag in _SELF_CLOSING.split()},
     **{
-        tag: [re.compile(rf"<{tag}\b.*?>", _HTML), re.compile(rf"</\s*{tag}>", _HTML)]
+        tag: [re.compile(rf"<\s*+{tag}\b(?:[^>/]+|/(?!\s*>))*+(?P<end>/\s*>)?", _HTML)]
+        for tag in _SELF_CLOSING.split()
+    },
+    **{
+        tag: [re.compile(rf"<{tag}\b[^>]*(?P<end>>)?", _HTML), re.compile(rf"</\s*{tag}(?P<end>>)", _HTML)]
         for tag in _UNWRAPPED.split()
     },
 }
@@ -67,11 +78,11 @@ _DISCARDED = (
     " dir ref references img imagemap source small sub sup indicator"
 )
 ELEMENTS = {
-    tag: (re.compile(rf"<\s*{tag}\b[^>/]*>", _HTML), re.compile(rf"<\s*/\s*{tag}>", _HTML))
+    tag: (re.compile(rf"<\s*+{tag}\b[^>/]*(?P<end>>)?", _HTML), re.compile(rf"<\s*/\s*{tag}>", _HTML))
     for tag in _DISCARDED.split()
 }
 PLACEHOLDERS = {
-    name: re.compile(rf"<\s*{tag}(?:\s*| [^>]+?)>.*?<\s*/\s*{tag}\s*>", _HTML)
+    name: re.compile(rf"<\s*{tag}(?:\s*>| [^>]+(?:>|\Z)).*?(?:(?P<end><\s*/\s*{tag}\s*>)|\Z)", _HTML)
     for tag, name in (("math", "formula"), ("code", "codice"))
 }
 SPACES, DOTS = re.compile(r" {2,}"), re.compile(r"\.{4,}")
@@ -90,19 +101,16 @@ def clean(wikitext: str) -> str:
     """The text without markup, but with its headings, lists and empty lines."""
     text = _escaped(wikitext)
     text = without(text, templates(text))
-    for brackets in TEMPLATE, TABLE:
-        text = without(text, elements(text, *brackets))
+    for opening, closing in TEMPLATE, TABLE:
+        text = without(text, elements(text, opening.finditer(text), closing))
     for pattern, replacement in QUOTES:
         text = pattern.sub(replacement, text)
     text = _without_links(text)
     text = EXTERNAL_LINK.sub(lambda link: "" if IMAGE.fullmatch(link[1]) else link[1], text)
     text = SWITCH.sub("", text)
-    pieces = PROGRAM.split(text)
-    pieces[::2] = map(_unescaped, pieces[::2])  # not the programs, lest their < begin a tag
-    text = _unescaped(_without_tags("".join(pieces)))
+    text = _unescaped(_without_tags(_unescaped_around_programs(text)))
     for name, pattern in PLACEHOLDERS.items():
-        for number, element in enumerate(pattern.findall(text), start=1):
-            text = text.replace(element, f"{name}_{number}")  # what comes again is counted, but gone by then
+        text = _with_placeholders(text, name, pattern)
     return _tidy(text)
 
 
@@ -152,6 +160,15 @@ def _unescaped(text: str) -> str:
     return REFERENCE.sub(_character, text)
 
 
+def _unescaped_around_programs(text: str) -> str:
+    """Not the programs, lest their < begin a tag."""
+    pieces, position = [], 0
+    for program in closed(PROGRAM, text):
+        pieces += _unescaped(text[position : program.start()]), program[1]
+        position = program.end()
+    return "".join(pieces) + _unescaped(text[position:])
+
+
 def _character(reference: re.Match[str]) -> str:
     numeric, name = reference.groups()
     try:
@@ -188,16 +205,38 @@ def _link_text(inner: str) -> str:
 
 
 def _without_tags(text: str) -> str:
-    spans = [match.span() for match in COMMENT.finditer(text)]
+    spans = [match.span() for match in closed(COMMENT, text)]
     used = {name.lower() for name in TAG_NAME.findall(text)}
     for tag, patterns in TAGS.items():
         if tag in used:
-            spans += (match.span() for pattern in patterns for match in pattern.finditer(text))
+            spans += (match.span() for pattern in patterns for match in closed(pattern, text))
     text = without(text, spans)
     for tag, (opening, closing) in ELEMENTS.items():
         if tag in used:
-            text = without(text, elements(text, opening, closing))
+            text = without(text, elements(text, closed(opening, text), closing))
     return text
+
+
+def _with_placeholders(text: str, name: str, pattern: re.Pattern[str]) -> str:
+    """Each element as name and number: its place among all of them, or the first of those that are the same.
+
+    WikiExtractor replaces them one after the other, each everywhere. So where an element ends with another, as one that
+    is not closed does, the first of the two is replaced.
+    """
+    numbers: dict[str, int] = {}
+    for number, match in enumerate(closed(pattern, text), start=1):
+        numbers.setdefault(match[0], number)
+    lengths = sorted(set(map(len, numbers)))
+
+    def replaced(match: re.Match[str]) -> str:
+        element = match[0]
+        if not match["end"]:
+            return element
+        ends = (element[-length:] for length in lengths[: bisect_right(lengths, len(element))])
+        first = min((end for end in ends if end in numbers), key=numbers.__getitem__)
+        return f"{element.removesuffix(first)}{name}_{numbers[first]}"
+
+    return pattern.sub(replaced, text) if numbers else text
 
 
 def _tidy(text: str) -> str:
