@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from textwrap import shorten
 
 import torch
 import torch.distributed as dist
@@ -102,7 +103,7 @@ def joined(rank: Rank, device: torch.device, end: Callable[[int], None] = os._ex
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
         raise OctathlonError(
-            f"rank {rank.rank} lost its connection to the others ({str(error).splitlines()[0]}): see what the one that "
+            f"rank {rank.rank} lost its connection to the others ({shorten(str(error), 150)}): see what the one that "
             "ended first says, or its launcher"
         ) from None
 

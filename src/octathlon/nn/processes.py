@@ -29,6 +29,14 @@ def kill_children() -> None:
         child.kill()
 
 
+def ending(code: int) -> str:
+    """How a process with this exit code ended, in words; negative codes are signals, as subprocess says it."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    known = -code in signal.Signals.__members__.values()
+    return f"was killed by {signal.Signals(-code).name if known else f'signal {-code}'}"
+
+
 class Silence:
     """Tells which of several processes gave no sign of life at SILENT_LOOKS looks in a row.
 

@@ -26,7 +26,7 @@ from octathlon.benchmarks.minigo.selfplay import play_games
 from octathlon.benchmarks.minigo.settings import Settings
 from octathlon.errors import OctathlonError
 from octathlon.nn import shared_memory
-from octathlon.nn.processes import LOOK_S, SILENT_LOOKS, Silence, end_with_parent
+from octathlon.nn.processes import LOOK_S, SILENT_LOOKS, Silence, end_with_parent, ending
 from octathlon.nn.sampling import rank_share
 
 
@@ -145,8 +145,7 @@ def _died(players: Sequence[BaseProcess]) -> str:
     for each in players:
         each.join()
     first = min(players, key=lambda each: each.exitcode in (0, -signal.SIGTERM))
-    cause = signal.Signals(-first.exitcode).name if first.exitcode < 0 else f"exit code {first.exitcode}"
-    return f"a self-play process ({first.pid}) ended by {cause}"
+    return f"self-play process {first.pid} {ending(first.exitcode)}"
 
 
 def _begin_process(started: Synchronized, signs: Array) -> None:
