@@ -140,6 +140,16 @@ def train(benchmark: str, overrides: dict[str, Any], scale: str, **options: Any)
     run(registry.benchmark_class(benchmark), settings, Session(benchmark=benchmark, **options))
 
 
+@octathlon.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--ranks", type=click.IntRange(1, names.MOST_CORES), required=True)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def launch(ranks: int, command: tuple[str, ...]) -> None:
+    """Run COMMAND (octathlon train ... or rehearse ...) as so many ranks on this machine; they end together."""
+    from octathlon.harness.launch import launch
+
+    launch(command, ranks)
+
+
 @octathlon.command()
 @click.argument("benchmarks", nargs=-1, metavar="[BENCHMARK]...")
 @click.option(
