@@ -137,7 +137,22 @@ def train(benchmark: str, overrides: dict[str, Any], scale: str, **options: Any)
 
     settings = resolve("benchmarks", benchmark, scale, overrides)
     _check_data(benchmark, options["data"])
-    run(registry.benchmark_class(benchmark), settings, Session(benchmark=benchmark, **options))
+    run(registry.benchmark_class(benchmark), settings, Session(benchmark=benchmark, scale=scale, **options))
+
+
+@octathlon.command()
+@click.argument("benchmark")
+@click.option("--weights", type=INPUT_FILE, required=True, help="What a run left: result_N.safetensors.")
+@click.option(
+    "--data", type=INPUT_FOLDER, required=True, help="The prepared data set that it was trained on."
+)
+@DEVICE
+@THREADS
+def evaluate(benchmark: str, weights: Path, data: Path, device: str, threads: int) -> None:
+    """Evaluate a BENCHMARK's weights as the run did that left them."""
+    from octathlon.harness.evaluation import evaluate_weights
+
+    evaluate_weights(benchmark, weights, data, device, threads)
 
 
 @octathlon.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -235,6 +235,10 @@ class Benchmark(ABC, Generic[Settings]):
         Their gradients must already be those of the global mean loss."""
         return ()
 
+    def evaluated(self, model: nn.Module) -> nn.Module:
+        """What `evaluate` judges, and what is kept after a run; default: the model."""
+        return model
+
     def compiled_parts(self, model: nn.Module) -> Iterable[nn.Module]:
         """What torch.compile is let loose on, part by part, if the settings say so; default: the model's children.
         Parts of the same code and shapes are compiled once."""

@@ -22,6 +22,7 @@ from octathlon.harness.loop import Outcome, timed_run
 from octathlon.harness.progress import display
 from octathlon.harness.ranks import Rank, choose_device, find_rank, joined
 from octathlon.harness.rundir import discard, owned_log
+from octathlon.harness.weights import Weights
 from octathlon.nn import world
 from octathlon.nn.loading import check_room, worker_failures
 from octathlon.receipts import read_json
@@ -33,6 +34,7 @@ class Session:
     """Who runs what where."""
 
     benchmark: str
+    scale: str
     output: Path
     """The log, e.g. result_0.txt."""
     data: Path | None
@@ -73,14 +75,23 @@ def run(benchmark_class: type[Benchmark], settings: BenchmarkSettings, session: 
         benchmark = benchmark_class(settings, facts)
         if benchmark.loads_in_processes:
             check_room(benchmark.synthetic_batch(), settings.loader_workers, _ranks_here(rank, device))
+        weights = Weights(
+            benchmark,
+            {
+                "benchmark": session.benchmark,
+                "scale": session.scale,
+                "settings": settings.model_dump(mode="json"),
+            },
+        )
         with display(session.benchmark, benchmark) as shown:
-            outcome = timed_run(benchmark, events, shown, session.max_blocks)
+            outcome = timed_run(benchmark, events, shown, session.max_blocks, weights.attach)
         if outcome.diverged is not None and rank.rank == 0:
             sys.stderr.write(
                 f"{session.benchmark} diverged: after {outcome.diverged:,} samples its loss was not finite, so the run "
                 "was aborted; a smaller learning rate or a longer warm-up may help\n"
             )
-        return outcome
+    weights.write(outcome.samples, outcome.quality)
+    return outcome
 
 
 @contextmanager
