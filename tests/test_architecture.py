@@ -34,7 +34,7 @@ ARROWS = {  # area -> what its modules may reach, directly or not, beside the ar
     "archives": {"receipts", "errors"},
     "miniatures": set(),
     "nn": CONTRACTS,
-    "harness": CONTRACTS | {"nn"},
+    "harness": CONTRACTS | {"nn", "digest"},
     "rehearsal": CONTRACTS
     | {"harness", "nn", "config", "systems", "registry", "scoring", "rounds", "options"},
     "scoring": {"rounds", "registry", "receipts", "errors", "options", "names"},

@@ -152,7 +152,8 @@ def evaluate(benchmark: str, weights: Path, data: Path, device: str, threads: in
     """Evaluate a BENCHMARK's weights as the run did that left them."""
     from octathlon.harness.evaluation import evaluate_weights
 
-    evaluate_weights(benchmark, weights, data, device, threads)
+    classes = registry.benchmark_class(benchmark), registry.benchmark_settings(benchmark)
+    evaluate_weights(benchmark, classes, weights, data, device, threads)
 
 
 @octathlon.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

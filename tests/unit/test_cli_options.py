@@ -32,6 +32,7 @@ GOOD = {  # what each required parameter is, where another one is wrong; {} is a
     "output": "{}/new.txt",
     "html": "{}/new.html",
     "data": "{}/data",  # not required, but dlrm has no other
+    "weights": "{}/scores.json",
     "ranks": "2",
     "command": "octathlon",
     "benchmarks": "dlrm",  # nor is this, but else it would be all of them

@@ -52,6 +52,11 @@ def trained(name: str, settings, folder: Path):
     return run(registry.benchmark_class(name), settings, session), output
 
 
+def evaluated(name: str, weights: Path, data: Path) -> dict[str, float]:
+    classes = registry.benchmark_class(name), registry.benchmark_settings(name)
+    return evaluate_weights(name, classes, weights, data, "cpu", 1)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("name", registry.benchmarks())
 def test_weights_give_the_logged_quality_to_the_digit(name, tmp_path, capsys):
@@ -61,7 +66,7 @@ def test_weights_give_the_logged_quality_to_the_digit(name, tmp_path, capsys):
     assert said["quality"] == outcome.quality and said["samples"] == outcome.samples > 0
     assert (said["benchmark"], said["scale"], said["seed"], said["ranks"]) == (name, "mini", 3, 1)
     torch.manual_seed(99)  # nothing is drawn
-    assert evaluate_weights(name, weights, tmp_path, "cpu", 1) == outcome.quality
+    assert evaluated(name, weights, tmp_path) == outcome.quality
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(name)][:1]
     assert line.count(repr(next(iter(outcome.quality.values())))) == 2
 
@@ -77,12 +82,12 @@ def recommendation(tmp_path_factory):
 def test_weights_of_another_benchmark_or_of_other_data_are_refused(recommendation, tmp_path):
     weights, folder = recommendation
     with pytest.raises(OctathlonError, match="weights of dlrm, not of resnet: name that one"):
-        evaluate_weights("resnet", weights, folder, "cpu", 1)
+        evaluated("resnet", weights, folder)
     made_up("dlrm", tmp_path)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"seed": 2}))
     with pytest.raises(OctathlonError, match="its run was on other data than .*: name the prepared data set"):
-        evaluate_weights("dlrm", weights, tmp_path, "cpu", 1)
+        evaluated("dlrm", weights, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +113,7 @@ def test_weights_that_do_not_fit_are_refused(change, recommendation, tmp_path):
         {name: each.contiguous() for name, each in tensors.items()}, other, {"octathlon": json.dumps(said)}
     )
     with pytest.raises(OctathlonError, match=str(other)):
-        evaluate_weights("dlrm", other, folder, "cpu", 1)
+        evaluated("dlrm", other, folder)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +123,7 @@ def test_what_is_no_file_of_weights_is_refused(content, recommendation, tmp_path
     path = tmp_path / "result_0.safetensors"
     path.write_bytes(content)
     with pytest.raises(OctathlonError, match=f"{path}: no weights of a run"):
-        evaluate_weights("dlrm", path, recommendation[1], "cpu", 1)
+        evaluated("dlrm", path, recommendation[1])
 
 
 def test_weights_are_kept_only_if_wanted_and_older_ones_removed(tmp_path):
@@ -170,4 +175,4 @@ def test_two_ranks_keep_their_parts_of_the_embeddings(tmp_path):
         == f"dlrm: AUC {quality!r} (its log: {quality!r})\n"
     )
     with pytest.raises(OctathlonError, match="each of 2 ranks has kept its own part: start as many ranks"):
-        evaluate_weights("dlrm", weights, tmp_path, "cpu", 1)
+        evaluated("dlrm", weights, tmp_path)

@@ -9,8 +9,7 @@ import click
 import torch
 from pydantic import ValidationError
 
-from octathlon import registry
-from octathlon.contracts import Run
+from octathlon.contracts import Benchmark, Run
 from octathlon.errors import OctathlonError
 from octathlon.harness.ranks import choose_device, find_rank, joined
 from octathlon.harness.trainer import StepTrainer, evaluate
@@ -20,11 +19,19 @@ from octathlon.settings import BenchmarkSettings
 
 
 def evaluate_weights(
-    benchmark: str, weights: Path, data: Path, device_kind: str, threads: int
+    benchmark: str,
+    classes: tuple[type[Benchmark], type[BenchmarkSettings]],
+    weights: Path,
+    data: Path,
+    device: str,
+    threads: int,
 ) -> dict[str, float]:
     """Evaluate and print the quality, beside what the run's log says; on all ranks, where a launcher started several.
 
     On the same machine and number of ranks both are equal to the digit.
+
+    Args:
+        classes: the benchmark's, and its settings'.
 
     Raises:
         OctathlonError: if the weights are not of this benchmark and these data, or don't fit the ranks.
@@ -33,19 +40,20 @@ def evaluate_weights(
     said = about(weights)
     if said["benchmark"] != benchmark:
         raise OctathlonError(f"{weights}: weights of {said['benchmark']}, not of {benchmark}: name that one")
-    settings = _settings(benchmark, weights, said)
+    benchmark_class, settings_class = classes
+    settings = _settings(settings_class, weights, said)
     rank = find_rank(os.environ)
-    device = choose_device(device_kind, rank)
-    with joined(rank, device):
+    chosen = choose_device(device, rank)
+    with joined(rank, chosen):
         run = Run(
             seed=said["seed"],
-            device=device,
+            device=chosen,
             rank=rank.rank,
             world=rank.world,
             data=data,
             manifest=read_json(data / "manifest.json"),
         )
-        judge = registry.benchmark_class(benchmark)(settings, run)
+        judge = benchmark_class(settings, run)
         model = judge.build_model()
         trainer = StepTrainer(judge, model, *judge.build_optimizer(model), events=None)
         restore(judge, model, weights, said)
@@ -56,9 +64,9 @@ def evaluate_weights(
     return quality
 
 
-def _settings(benchmark: str, weights: Path, said: About) -> BenchmarkSettings:
+def _settings(kind: type[BenchmarkSettings], weights: Path, said: About) -> BenchmarkSettings:
     try:
-        return registry.benchmark_settings(benchmark)(**said["settings"])
+        return kind(**said["settings"])
     except ValidationError as error:
         first = error.errors()[0]
         raise OctathlonError(

@@ -71,7 +71,7 @@ def _contents(results: Results, systems: Path | None, scale: str | None, tree: P
         "skipped": results.skipped,
         "rounds": rounds,
         "divisions": sorted(results.names("division")),
-        "files": {(entry, run.file): files_of(entry, run, tree) for entry in entries for run in entry.runs},
+        "files": lambda entry, run: files_of(entry, run, tree),
         "runs": [run for entry in entries for run in entry.runs],
         "many_orgs": len(results.names("org")) > 1,
         "overview": _overview(results) if 1 < len(entries) <= MOST_ROWS else None,
