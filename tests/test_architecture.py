@@ -35,7 +35,7 @@ ARROWS = {  # area -> what its modules may reach, directly or not, beside the ar
     "formats": {"errors"},
     "miniatures": set(),
     "nn": CONTRACTS,
-    "harness": CONTRACTS | {"nn"},
+    "harness": CONTRACTS | {"nn", "digest"},
     "rehearsal": CONTRACTS
     | {"harness", "nn", "config", "systems", "registry", "scoring", "rounds", "options"},
     "scoring": {"rounds", "registry", "receipts", "errors", "options", "names"},

@@ -137,7 +137,33 @@ def train(benchmark: str, overrides: dict[str, Any], scale: str, **options: Any)
 
     settings = resolve("benchmarks", benchmark, scale, overrides)
     _check_data(benchmark, options["data"])
-    run(registry.benchmark_class(benchmark), settings, Session(benchmark=benchmark, **options))
+    run(registry.benchmark_class(benchmark), settings, Session(benchmark=benchmark, scale=scale, **options))
+
+
+@octathlon.command()
+@click.argument("benchmark")
+@click.option("--weights", type=INPUT_FILE, required=True, help="What a run left: result_N.safetensors.")
+@click.option(
+    "--data", type=INPUT_FOLDER, required=True, help="The prepared data set that it was trained on."
+)
+@DEVICE
+@THREADS
+def evaluate(benchmark: str, weights: Path, data: Path, device: str, threads: int) -> None:
+    """Evaluate a BENCHMARK's weights as the run did that left them."""
+    from octathlon.harness.evaluation import evaluate_weights
+
+    classes = registry.benchmark_class(benchmark), registry.benchmark_settings(benchmark)
+    evaluate_weights(benchmark, classes, weights, data, device, threads)
+
+
+@octathlon.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.option("--ranks", type=click.IntRange(1, names.MOST_CORES), required=True)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def launch(ranks: int, command: tuple[str, ...]) -> None:
+    """Run COMMAND (octathlon train ... or rehearse ...) as so many ranks on this machine; they end together."""
+    from octathlon.harness.launch import launch
+
+    launch(command, ranks)
 
 
 @octathlon.command()

@@ -164,6 +164,8 @@ class Benchmark(ABC, Generic[Settings]):
     evaluates_like_training: ClassVar[bool] = False
     """Whether the model is evaluated on batches of the training shapes: what is compiled off the clock serves both
     then. Else evaluations are eager, or the clock would run while they are compiled."""
+    loads_in_processes: ClassVar[bool] = True
+    """Whether `loader_workers` are processes, which need shared memory for their batches."""
     logs_trained_samples: ClassVar[bool] = False
     """True where `train_samples` is what a run trained on, logged at its end, instead of the data set's size."""
 
@@ -232,6 +234,10 @@ class Benchmark(ABC, Generic[Settings]):
         """Names of parameters that differ from rank to rank and keep out of the gradient reduction; default: none.
         Their gradients must already be those of the global mean loss."""
         return ()
+
+    def evaluated(self, model: nn.Module) -> nn.Module:
+        """What `evaluate` judges, and what is kept after a run; default: the model."""
+        return model
 
     def compiled_parts(self, model: nn.Module) -> Iterable[nn.Module]:
         """What torch.compile is let loose on, part by part, if the settings say so; default: the model's children.

@@ -47,6 +47,7 @@ class BenchmarkSettings(Strict):
     compile: Literal["none", "default", "reduce-overhead"] = Field(
         "none", description="torch.compile's mode for the model's parts; reduce-overhead: with CUDA graphs"
     )
+    keep_weights: bool = Field(True, description="leave the trained weights beside the log")
     loader_workers: int = Field(
         ge=0, description="worker processes that read data, per rank; 0: in the run itself"
     )

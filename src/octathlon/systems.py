@@ -34,7 +34,7 @@ class System(Strict):
     def launch(self) -> str:
         """The command before `octathlon train`: nothing, or what starts one process per rank."""
         if self.launcher == "torchrun":
-            return f"torchrun --standalone --nproc-per-node {self.processes_per_node} --no-python "
+            return f"octathlon launch --ranks {self.processes_per_node} "
         if self.launcher == "srun":
             per_node = self.processes_per_node
             return f"srun --kill-on-bad-exit --nodes {self.nodes} --ntasks {self.ranks} --ntasks-per-node {per_node} "

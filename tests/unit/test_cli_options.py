@@ -32,6 +32,9 @@ GOOD = {  # what each required parameter is, where another one is wrong; {} is a
     "output": "{}/new.txt",
     "html": "{}/new.html",
     "data": "{}/data",  # not required, but dlrm has no other
+    "weights": "{}/scores.json",
+    "ranks": "2",
+    "command": "octathlon",
     "benchmarks": "dlrm",  # nor is this, but else it would be all of them
 }
 NAMES = ["", "../x", ".x", "-x", "a/b", "a{b}", "ü" * 101, "\N{SNOWMAN}"]
@@ -45,6 +48,7 @@ BAD = {  # texts that a command itself has to refuse
     "submitter": NAMES,
     "platform": [*NAMES, "a b", "a\nb"],
     "name": [*NAMES, "a b", "a\nb"],
+    "command": ["", "nope", "./scores.json"],
     "paths": ["{}/missing", "x" * 300],
     "round_name": ["v9.9", "../rounds/v1.1", "x" * 300],
     "runs": ["", "0", "-1", "x", "nope=3", "dlrm=0", "9" * 5000],

@@ -129,7 +129,7 @@ def test_the_division_is_closed_if_every_benchmark_is(division: str, expected: s
         ({}, ""),
         (
             {"launcher": "torchrun", "processes_per_node": 2, "cores_per_node": 2},
-            "torchrun --standalone --nproc-per-node 2 --no-python ",
+            "octathlon launch --ranks 2 ",
         ),
         (
             {"launcher": "srun", "nodes": 4, "processes_per_node": 8, "cores_per_node": 64},

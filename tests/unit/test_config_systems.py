@@ -26,7 +26,7 @@ def test_torchrun_is_one_task_that_starts_its_ranks_itself():
         "accelerators_per_node": 8,
         "launcher": "torchrun",
     }
-    assert System(**system).launch() == "torchrun --standalone --nproc-per-node 8 --no-python "
+    assert System(**system).launch() == "octathlon launch --ranks 8 "
     asked = asked_for(**system)
     assert (asked["threads"], asked["gpu"]) == (64, 8)
     assert "mpi" not in asked

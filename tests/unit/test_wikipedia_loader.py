@@ -16,12 +16,13 @@ from octathlon.datasets.wikipedia.loader import (
     Batches,
     collate,
     evaluation_batches,
-    load,
+    open_batches,
     training_keys,
 )
 from octathlon.datasets.wikipedia.ragged import Ragged
 from octathlon.datasets.wikipedia.samples import Samples
 from octathlon.errors import OctathlonError
+from octathlon.nn.loading import load
 from octathlon.receipts import read_json
 
 SHARDS = {"a": 37, "b": 0, "c": 64, "d": 11}
@@ -139,7 +140,7 @@ def test_workers_change_nothing(prepared: Path) -> None:
     batches = []
     for workers in (0, 2):
         chosen = training_keys(shards, 1, 1, 64, 0, 1)
-        batches.append(list(load(prepared, chosen, workers=workers, pin_memory=False)))
+        batches.append(list(load(open_batches(prepared), chosen, workers=workers, pin_memory=False)))
     assert len(batches[0]) == manifest["counts"]["train"] // 64
     for one, other in zip(*batches, strict=True):
         assert isinstance(other, Batch)

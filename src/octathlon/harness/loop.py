@@ -20,11 +20,13 @@ Events and their order: MLPerf Training rules v1.1 and the compliance rules 1.1.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 
 import torch
+from torch import nn
 
 from octathlon.contracts import Benchmark
 from octathlon.harness.divergence import Diverged
@@ -44,22 +46,30 @@ class Outcome:
     """Of the last evaluation."""
     seconds: float
     """From run_start to run_stop."""
+    samples: int
+    """Trained on."""
     diverged: int | None = None
     """Samples trained on before the first loss that was not finite; None where there was none."""
 
 
 def timed_run(
-    benchmark: Benchmark, events: Events, display: Display | None = None, max_blocks: int | None = None
+    benchmark: Benchmark,
+    events: Events,
+    display: Display | None = None,
+    max_blocks: int | None = None,
+    ready: Callable[[nn.Module], None] = lambda model: None,
 ) -> Outcome:
     """Train from scratch until the target or the limit of the cadence, on the clock of `events`.
 
     Args:
         display: shows how far the run is.
         max_blocks: give up after so many evaluations.
+        ready: called with the model when it is built, off the clock.
     """
     display = display or Display()
     events.start("init_start")
     trainer = _initialise(benchmark, events, display)
+    ready(trainer.model)
     events.stop("init_stop")
     world.barrier()
     started = events.start("run_start")
@@ -73,7 +83,7 @@ def timed_run(
     if benchmark.logs_trained_samples:
         events.point("train_samples", trainer.progress.samples)
     stopped = events.stop("run_stop", status="success" if reached else "aborted")
-    return Outcome(reached, dict(quality), stopped - started, diverged)
+    return Outcome(reached, dict(quality), stopped - started, trainer.progress.samples, diverged)
 
 
 def _initialise(benchmark: Benchmark, events: Events, display: Display) -> StepTrainer:

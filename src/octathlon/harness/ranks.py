@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from textwrap import shorten
 
 import torch
 import torch.distributed as dist
 
 from octathlon.errors import OctathlonError
+from octathlon.harness.heartbeat import announce, watched
+from octathlon.nn.processes import end_with_parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +68,44 @@ def choose_device(kind: str, rank: Rank) -> torch.device:
 
 
 @contextmanager
-def joined(rank: Rank, device: torch.device) -> Iterator[None]:
-    """Set torch.distributed up for the block, unless the process is alone: gloo between CPUs, nccl between GPUs."""
+def joined(rank: Rank, device: torch.device, end: Callable[[int], None] = os._exit) -> Iterator[None]:
+    """Set torch.distributed up for the block, unless the process is alone: gloo between CPUs, nccl between GPUs.
+
+    A rank ends with its launcher, and when another one is silent, even while it waits for that one.
+
+    Args:
+        end: ends the process with an exit code, from any thread.
+
+    Raises:
+        OctathlonError: if the connection to another rank is lost.
+    """
     if rank.world == 1:
         yield
         return
+    end_with_parent()
     os.environ.setdefault("MASTER_ADDR", first_host(os.environ.get("SLURM_STEP_NODELIST", "localhost")))
     os.environ.setdefault("MASTER_PORT", str(29500 + int(os.environ.get("SLURM_JOB_ID", "0")) % 10_000))
     backend, options = ("nccl", {"device_id": device}) if device.type == "cuda" else ("gloo", {})
-    dist.init_process_group(backend, rank=rank.rank, world_size=rank.world, **options)
+
+    def give_up(reason: str) -> None:
+        sys.stderr.write(f"octathlon: {reason}\n")
+        end(1)
+
     try:
-        yield
-    finally:
+        store, _, _ = next(dist.rendezvous("env://", rank.rank, rank.world))
+        signs = dist.PrefixStore("heartbeat", store.clone())
+        announce(signs, rank.rank)
+        dist.init_process_group(backend, store=store, rank=rank.rank, world_size=rank.world, **options)
+        with watched(signs, rank.rank, rank.world, give_up):
+            yield
         dist.destroy_process_group()
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        raise OctathlonError(
+            f"rank {rank.rank} lost its connection to the others ({shorten(str(error), 150)}): see what the one that "
+            "ended first says, or its launcher"
+        ) from None
 
 
 def first_host(nodes: str) -> str:

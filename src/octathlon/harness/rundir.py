@@ -24,7 +24,7 @@ def owned_log(path: Path) -> Iterator[TextIO]:
     Raises:
         OctathlonError: naming the owner, if another process is writing it; or if it can't be written.
     """
-    part, owner = (path.with_name(f".{path.name}.{suffix}") for suffix in ("part", "owner"))
+    part, owner = _beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("a", encoding="utf-8") as log:
@@ -36,12 +36,22 @@ def owned_log(path: Path) -> Iterator[TextIO]:
                 os.fsync(log.fileno())
                 part.replace(path)
             finally:
-                owner.unlink(missing_ok=True)
-                part.unlink(missing_ok=True)
+                discard(path)
     except OSError as error:
         raise OctathlonError(
             f"{error.filename or path}: cannot write it ({error.strerror}); make room or fix the folder, then rerun"
         ) from error
+
+
+def discard(path: Path) -> None:
+    """Remove what its owner has written for `path` so far."""
+    for each in reversed(_beside(path)):
+        each.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> tuple[Path, Path]:
+    """Where the log is until it is published, and the text that says who owns it."""
+    return path.with_name(f".{path.name}.part"), path.with_name(f".{path.name}.owner")
 
 
 def _lock(log: TextIO, part: Path, path: Path, owner: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -19,7 +21,10 @@ from octathlon.harness.events import Events
 from octathlon.harness.loop import Outcome, timed_run
 from octathlon.harness.progress import display
 from octathlon.harness.ranks import Rank, choose_device, find_rank, joined
-from octathlon.harness.rundir import owned_log
+from octathlon.harness.rundir import discard, owned_log
+from octathlon.harness.weights import Weights
+from octathlon.nn import world
+from octathlon.nn.loading import check_room, worker_failures
 from octathlon.receipts import read_json
 from octathlon.settings import BenchmarkSettings
 
@@ -29,6 +34,7 @@ class Session:
     """Who runs what where."""
 
     benchmark: str
+    scale: str
     output: Path
     """The log, e.g. result_0.txt."""
     data: Path | None
@@ -52,7 +58,8 @@ def run(benchmark_class: type[Benchmark], settings: BenchmarkSettings, session: 
     torch.set_num_threads(session.threads)
     rank = find_rank(os.environ)
     device = choose_device(session.device, rank)
-    with _outputs(session, rank) as outputs, joined(rank, device):
+    end = partial(_end, session.output if rank.rank == 0 else None)
+    with _outputs(session, rank) as outputs, _terminable(end), joined(rank, device, end), worker_failures():
         events = Events(outputs, wall_clock())
         _introduce(settings, session, events)
         _clear_caches(session, rank, events)
@@ -66,14 +73,25 @@ def run(benchmark_class: type[Benchmark], settings: BenchmarkSettings, session: 
             log=session.output,
         )
         benchmark = benchmark_class(settings, facts)
+        if benchmark.loads_in_processes:
+            check_room(benchmark.synthetic_batch(), settings.loader_workers, _ranks_here(rank, device))
+        weights = Weights(
+            benchmark,
+            {
+                "benchmark": session.benchmark,
+                "scale": session.scale,
+                "settings": settings.model_dump(mode="json"),
+            },
+        )
         with display(session.benchmark, benchmark) as shown:
-            outcome = timed_run(benchmark, events, shown, session.max_blocks)
+            outcome = timed_run(benchmark, events, shown, session.max_blocks, weights.attach)
         if outcome.diverged is not None and rank.rank == 0:
             sys.stderr.write(
                 f"{session.benchmark} diverged: after {outcome.diverged:,} samples its loss was not finite, so the run "
                 "was aborted; a smaller learning rate or a longer warm-up may help\n"
             )
-        return outcome
+    weights.write(outcome.samples, outcome.quality)
+    return outcome
 
 
 @contextmanager
@@ -81,6 +99,28 @@ def _outputs(session: Session, rank: Rank) -> Iterator[list[TextIO]]:
     """Where the events go: the first rank's log and, where nobody watches a progress line, its standard output."""
     with owned_log(session.output) if rank.rank == 0 else nullcontext() as log:
         yield ([log] if sys.stderr.isatty() else [log, sys.stdout]) if log else []
+
+
+def _end(log: Path | None, code: int) -> None:
+    """End the process at once, whatever its threads wait for, and leave no unfinished log."""
+    if log:
+        discard(log)
+    os._exit(code)
+
+
+@contextmanager
+def _terminable(end: Callable[[int], None]) -> Iterator[None]:
+    """In the block SIGTERM, by which launchers and schedulers end a run, leaves no unfinished log."""
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: end(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _ranks_here(rank: Rank, device: torch.device) -> int:
+    """How many ranks the machine has, or the one that has most."""
+    return int(world.all_gather(torch.tensor([rank.local], device=device)).max()) + 1
 
 
 def _introduce(settings: BenchmarkSettings, session: Session, events: Events) -> None:

@@ -2,34 +2,111 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
 from octathlon.errors import OctathlonError
+from octathlon.nn import shared_memory
+from octathlon.nn.processes import end_with_parent, kill_children
 
 Key = TypeVar("Key")
 Batch = TypeVar("Batch")
 
+TIMEOUT_S = 45
+"""Without a batch for so long the workers count as silent: hung, stopped, or waiting for a file system that is."""
+IN_FLIGHT = 2
+"""Batches that a worker number may have made and not yet handed on: one of training, one of evaluation, or two of
+training where evaluation needs no workers."""
+DIED = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: ([\w ]+)|exited)")
+"""What PyTorch says of a dead worker."""
+
 
 def load(
-    batches: Dataset[Batch], keys: Iterable[Key], *, workers: int, pin_memory: bool
+    batches: Dataset[Batch], keys: Iterable[Key], *, workers: int, pin_memory: bool, prefetch: int = 1
 ) -> DataLoader[Batch]:
     """`batches[key]` in the order of `keys`, made by `workers` processes, or here if there are none.
 
     Args:
         keys: may be an iterator without end; a collection makes a loader that can be iterated again.
+        prefetch: batches that each worker makes in advance; one is enough where they are large.
     """
+    if not workers:
+        return DataLoader(batches, batch_size=None, sampler=keys, pin_memory=pin_memory)
     return _Loader(
-        batches,
+        _Shared(batches),
         batch_size=None,
         sampler=keys,
         num_workers=workers,
-        persistent_workers=workers > 0,
-        prefetch_factor=1 if workers else None,  # batches are large: one per worker in flight is enough
+        persistent_workers=True,
+        prefetch_factor=prefetch,
         pin_memory=pin_memory,
+        timeout=TIMEOUT_S,
+        worker_init_fn=_begin_worker,
     )
+
+
+def check_room(batch: Any, workers: int, ranks: int) -> None:
+    """See that what `ranks` processes on this machine have under way, each from `workers`, fits into shared memory.
+
+    Args:
+        batch: one of the largest.
+
+    Raises:
+        OctathlonError: saying what to set.
+    """
+    if workers:
+        size = shared_memory.tensor_bytes(batch)
+        purpose = (
+            f"batches of up to {-(-size >> 20)} MiB, by {workers} loader_workers for each of {ranks} ranks,"
+        )
+        shared_memory.require(size * (IN_FLIGHT * workers + 1) * ranks, purpose)
+
+
+@contextmanager
+def worker_failures() -> Iterator[None]:
+    """Dead or silent workers end the block with a sentence, and whatever ends it by an error ends them.
+
+    PyTorch raises a RuntimeError wherever the program is at the moment, so this has to be around all of a run.
+    """
+    try:
+        yield
+    except BaseException as error:
+        kill_children()
+        if isinstance(error, RuntimeError) and (message := _failure(str(error))):
+            raise OctathlonError(message) from None
+        raise
+
+
+def _failure(text: str) -> str | None:
+    if text.startswith("DataLoader timed out"):
+        return (
+            f"the loader's workers have sent no batch for {TIMEOUT_S} s: see whether the data's file system hangs, "
+            f"{shared_memory.FOLDER} is full or a worker was stopped, then rerun"
+        )
+    if found := DIED.search(text):
+        cause = f"was killed by signal {found[2].strip()}" if found[2] else "ended by itself"
+        return f"the loader's worker process {found[1]} {cause}: see whether memory ran out, then rerun"
+    return None
+
+
+def _begin_worker(_number: int) -> None:
+    end_with_parent()
+
+
+class _Shared(Dataset[Batch]):
+    """Batches on their way into shared memory. Where that is full, PyTorch would lose one, and then wait for it."""
+
+    def __init__(self, batches: Dataset[Batch]) -> None:
+        self._batches = batches
+
+    def __getitem__(self, key: Key) -> Batch:
+        batch = self._batches[key]
+        shared_memory.require(shared_memory.tensor_bytes(batch), "the loader's batches")
+        return batch
 
 
 class _Loader(DataLoader[Batch]):

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from octathlon.report.beside import files_of
 from octathlon.report.results import Entry
 
-PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-"""Names that lead nowhere else."""
 LARGEST = 1 << 20
 """Bytes of a file that are read."""
 GAME = re.compile(r"\(;(?P<head>[^;]{0,2000})(?P<moves>(?:\s*;[BW]\[[a-s]{0,2}\]){0,5000})\s*\)")
@@ -48,10 +47,8 @@ class Board:
 def board_of(entry: Entry, tree: Path) -> Board | None:
     """The first game that a run of `entry` left in the results tree; None where there is none."""
     for run in entry.runs:
-        parts = entry.org, "results", entry.system, entry.benchmark, run.file
-        path = tree.joinpath(*parts).with_suffix(".sgf") if all(map(PLAIN.fullmatch, parts)) else None
-        if path and path.is_file():
-            with path.open("rb") as file:
+        if path := files_of(entry, run, tree).get("games"):
+            with (tree / path).open("rb") as file:
                 return _board(file.read(LARGEST).decode("ascii", "replace"), run.file)
     return None
 

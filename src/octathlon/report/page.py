@@ -16,6 +16,7 @@ import octathlon.report
 from octathlon.receipts import file_digest, publish
 from octathlon.rehearsal.table import HEADER
 from octathlon.report import plots
+from octathlon.report.beside import files_of
 from octathlon.report.boards import board_of
 from octathlon.report.plots import Series, panels, runs_of, strip
 from octathlon.report.published import published
@@ -70,6 +71,7 @@ def _contents(results: Results, systems: Path | None, scale: str | None, tree: P
         "skipped": results.skipped,
         "rounds": rounds,
         "divisions": sorted(results.names("division")),
+        "files": lambda entry, run: files_of(entry, run, tree),
         "runs": [run for entry in entries for run in entry.runs],
         "many_orgs": len(results.names("org")) > 1,
         "overview": _overview(results) if 1 < len(entries) <= MOST_ROWS else None,

@@ -15,9 +15,10 @@ from octathlon.benchmarks.bert.model import Bert, Sizes, reference_name
 from octathlon.benchmarks.bert.schedule import learning_rate
 from octathlon.benchmarks.bert.settings import Settings
 from octathlon.contracts import Benchmark, Progress, Run, SampleCounts, Schedule
-from octathlon.datasets.wikipedia.loader import Batch, evaluation_batches, load, training_keys
+from octathlon.datasets.wikipedia.loader import Batch, evaluation_batches, open_batches, training_keys
 from octathlon.errors import OctathlonError
 from octathlon.nn.lamb import Lamb, clip_gradients
+from octathlon.nn.loading import load
 from octathlon.nn.sampling import rank_share
 from octathlon.nn.schedules import StepSchedule
 from octathlon.nn.world import all_sum
@@ -126,7 +127,8 @@ class LanguageModelling(Benchmark[Settings]):
             shards, run.seed, epoch, self._local_batch, run.rank, run.world, accumulation=accumulation
         )
         workers, pin_memory = settings.loader_workers, run.device.type == "cuda"
-        return load(run.data, keys, world=run.world, workers=workers, pin_memory=pin_memory)
+        batches = open_batches(run.data, run.world)
+        return load(batches, keys, workers=workers, pin_memory=pin_memory, prefetch=2)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """The mean over this rank's masked pieces plus the mean over its next-sentence labels."""

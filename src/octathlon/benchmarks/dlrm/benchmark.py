@@ -25,6 +25,8 @@ from octathlon.nn.schedules import StepSchedule, warmup_hold_polynomial
 class Recommendation(Benchmark[Settings]):
     """The contract's members for dlrm. A batch is rows of the prepared format, int32 of shape (N, 40)."""
 
+    loads_in_processes = False  # but in a thread
+
     def __init__(self, settings: Settings, run: Run) -> None:
         super().__init__(settings, run)
         self._local_batch = settings.local_batch_size(run.world)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from ctypes import Array
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
+from multiprocessing import active_children, get_context
+from multiprocessing.process import BaseProcess
+from multiprocessing.sharedctypes import Synchronized
+from threading import Thread
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +26,9 @@ from octathlon.benchmarks.minigo.network import DualNetwork, folded
 from octathlon.benchmarks.minigo.search import Evaluate
 from octathlon.benchmarks.minigo.selfplay import play_games
 from octathlon.benchmarks.minigo.settings import Settings
+from octathlon.errors import OctathlonError
+from octathlon.nn import shared_memory
+from octathlon.nn.processes import LOOK_S, SILENT_LOOKS, Silence, end_with_parent, ending
 from octathlon.nn.sampling import rank_share
 
 
@@ -69,15 +80,16 @@ class SelfPlayers:
     def __init__(self, settings: Settings, device: torch.device) -> None:
         self._settings, self._device = settings, device
         self._processes = settings.selfplay_processes
-        self._pool = None
-        if self._processes:
-            self._pool = ProcessPoolExecutor(
-                self._processes, get_context("spawn"), torch.set_num_threads, (1,)
-            )
-            list(self._pool.map(rehearse, [settings] * self._processes))
+        self._pool = _Pool(self._processes) if self._processes else None
+        if self._pool:
+            self._pool.map(rehearse, [settings] * self._processes)
 
     def play(self, model: DualNetwork, games: int, seed: list[int]) -> np.ndarray:
-        """The rows of so many games."""
+        """The rows of so many games.
+
+        Raises:
+            OctathlonError: if a process died or fell silent.
+        """
         if not self._pool:
             return play_games(self._settings, player(model, self._device, self._half), games, seed)
         weights = _weights(model)
@@ -87,7 +99,7 @@ class SelfPlayers:
             for share in numbers
             if share
         ]
-        parts = list(self._pool.map(_play_share, tasks))
+        parts = self._pool.map(_play_share, tasks)
         for part, share in zip(parts, filter(None, numbers), strict=True):
             part["game"] += share.start
         return np.concatenate(parts)
@@ -101,11 +113,67 @@ class SelfPlayers:
             _Share(self._settings, weights, self._device, games, [number])
             for number in range(self._processes)
         ]
-        return sum(self._pool.map(_rate_share, tasks, [seconds] * len(tasks)))
+        return sum(self._pool.map(partial(_rate_share, seconds=seconds), tasks))
 
     @property
     def _half(self) -> bool:
         return self._settings.precision == "bf16"
+
+
+class _Pool:
+    """Processes that give signs of life, from a thread, into a number each."""
+
+    def __init__(self, processes: int) -> None:
+        shared_memory.require(0, "self-play processes")
+        context = get_context("spawn")
+        self._signs = context.Array("Q", processes, lock=False)
+        arguments = (context.Value("i", 0), self._signs)
+        self._pool = ProcessPoolExecutor(processes, context, _begin_process, arguments)
+        self._silence = Silence()
+
+    def map(self, work: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
+        """`work` of each task, in their order.
+
+        Raises:
+            OctathlonError: if a process died or fell silent.
+        """
+        futures = [self._pool.submit(work, task) for task in tasks]
+        players = active_children()
+        while wait(futures, LOOK_S).not_done:
+            if self._silence.look(dict(enumerate(self._signs))):
+                raise OctathlonError(
+                    f"a self-play process gave no sign of life for {SILENT_LOOKS * LOOK_S:.0f} s: see whether it was "
+                    "stopped, then rerun"
+                )
+        try:
+            return [future.result() for future in futures]
+        except BrokenProcessPool:
+            raise OctathlonError(
+                f"{_died(players)}: see whether memory ran out or who ended it, then rerun"
+            ) from None
+
+
+def _died(players: Sequence[BaseProcess]) -> str:
+    """Which of the processes died first: the pool sends SIGTERM to the others."""
+    for each in players:
+        each.join()
+    first = min(players, key=lambda each: each.exitcode in (0, -signal.SIGTERM))
+    return f"self-play process {first.pid} {ending(first.exitcode)}"
+
+
+def _begin_process(started: Synchronized, signs: Array) -> None:
+    end_with_parent()
+    torch.set_num_threads(1)
+    with started.get_lock():
+        number = started.value
+        started.value += 1
+    Thread(target=_give_signs, args=(signs, number), daemon=True).start()
+
+
+def _give_signs(signs: Array, number: int) -> None:
+    while True:
+        signs[number] += 1
+        time.sleep(LOOK_S / 2)
 
 
 def _weights(model: DualNetwork) -> dict[str, Tensor]:

@@ -146,6 +146,9 @@ class SpeechRecognition(Benchmark[Settings]):
         sizes = Lengths(encoded_length(lengths), batch.token_counts, host_frames, batch.host_token_counts)
         return model(inputs, batch.tokens, sizes)
 
+    def evaluated(self, model: nn.Module) -> nn.Module:
+        return self._averaged
+
     def compiled_parts(self, model: nn.Module) -> Iterable[nn.Module]:
         """None: a GPU's library runs recurrent layers as a whole, and the loss is made of few large operations."""
         return ()

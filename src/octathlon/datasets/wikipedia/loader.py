@@ -9,7 +9,7 @@ whole; a rank reads from its part of those that are open, and keeps two more at 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from octathlon.datasets.wikipedia.samples import Samples
 from octathlon.datasets.wikipedia.shards import read_shard
@@ -147,18 +147,11 @@ def _from_all_streams(first: int, count: int, total: int) -> np.ndarray:
     return np.sort(stream * length + np.minimum(stream, longer) + row)
 
 
-def load(
-    folder: Path, keys: Iterable[Key], *, world: int = 1, workers: int, pin_memory: bool
-) -> DataLoader[Batch]:
-    """The batches in the order of `keys`, read ahead by `workers` processes, or here if there are none.
-
-    Args:
-        world: the ranks that share the open shards.
-    """
-    limit = -(-OPEN_SHARDS // world) + 2  # a rank's share may begin and end between two streams
-    return DataLoader(
-        Batches(folder, limit), batch_size=None, sampler=keys, num_workers=workers, pin_memory=pin_memory
-    )
+def open_batches(folder: Path, world: int = 1) -> Batches:
+    """The batches of one of `world` ranks that share the open shards."""
+    return Batches(
+        folder, -(-OPEN_SHARDS // world) + 2
+    )  # a rank's share may begin and end between two streams
 
 
 def evaluation_batches(folder: Path, manifest: Mapping[str, Any], share: range, size: int) -> list[Batch]:
