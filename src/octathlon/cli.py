@@ -190,7 +190,7 @@ def launch(ranks: int, command: tuple[str, ...]) -> None:
 )
 @click.option("--json", "output", type=OUTPUT_FILE, help="Where all that was measured goes.")
 def rehearse(benchmarks: tuple[str, ...], output: Path | None, **options: Any) -> None:
-    """Measure what steps of each BENCHMARK (default: all) take here, and forecast its runs. Alone or under torchrun."""
+    """Measure what steps of each BENCHMARK (default: all) take here, and forecast its runs. Alone or under launch."""
     from octathlon.rehearsal.command import Plan, rehearse_all
 
     if options["data"]:

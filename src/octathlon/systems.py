@@ -24,6 +24,7 @@ class System(Strict):
     memory_mb: Count = 3000
     runtime_min: Count = 60
     launcher: Literal["python", "torchrun", "srun"] = "python"
+    """torchrun: by its conventions, see `harness.launch`."""
     description: dict[str, JsonValue] = {}
 
     @property

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from types import TracebackType
 from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
 from octathlon.errors import OctathlonError
 from octathlon.nn import shared_memory
-from octathlon.nn.processes import end_with_parent, kill_children
+from octathlon.nn.processes import Signs, kill_children, silence_of
 
 Key = TypeVar("Key")
 Batch = TypeVar("Batch")
@@ -21,7 +24,9 @@ TIMEOUT_S = 45
 IN_FLIGHT = 2
 """Batches that a worker number may have made and not yet handed on: one of training, one of evaluation, or two of
 training where evaluation needs no workers."""
-DIED = re.compile(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is killed by signal: ([\w ]+)|exited)")
+DIED = re.compile(
+    r"DataLoader worker \(pid(?:\(s\))? (\d+).*?\) (is killed by signal: \w[\w ]*|exited unexpectedly)"
+)
 """What PyTorch says of a dead worker."""
 
 
@@ -37,6 +42,7 @@ def load(
     if not workers:
         return DataLoader(batches, batch_size=None, sampler=keys, pin_memory=pin_memory)
     return _Loader(
+        Signs(workers),
         _Shared(batches),
         batch_size=None,
         sampler=keys,
@@ -45,7 +51,6 @@ def load(
         prefetch_factor=prefetch,
         pin_memory=pin_memory,
         timeout=TIMEOUT_S,
-        worker_init_fn=_begin_worker,
     )
 
 
@@ -88,13 +93,20 @@ def _failure(text: str) -> str | None:
             f"{shared_memory.FOLDER} is full or a worker was stopped, then rerun"
         )
     if found := DIED.search(text):
-        cause = f"was killed by signal {found[2].strip()}" if found[2] else "ended by itself"
-        return f"the loader's worker process {found[1]} {cause}: see whether memory ran out, then rerun"
+        cause = silence_of(int(found[1])) or found[2].replace("is killed", "was killed")
+        return f"the loader's worker process {found[1]} {cause}: see whether memory ran out or who ended it, then rerun"
     return None
 
 
-def _begin_worker(_number: int) -> None:
-    end_with_parent()
+def _begin_worker(signs: Signs, _number: int) -> None:
+    signs.begin()
+    sys.excepthook = _tell
+
+
+def _tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """A worker's uncaught error, but for what its thread that hands batches over meets when the run ends meanwhile."""
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 class _Shared(Dataset[Batch]):
@@ -112,7 +124,12 @@ class _Shared(Dataset[Batch]):
 class _Loader(DataLoader[Batch]):
     """Reports a worker's error as the sentence that it is: PyTorch puts it into a text with the traceback."""
 
+    def __init__(self, signs: Signs, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, worker_init_fn=partial(_begin_worker, signs), **options)
+        self._signs = signs
+
     def __iter__(self) -> Iterator[Batch]:
+        self._signs.watch()
         try:
             yield from super().__iter__()
         except OctathlonError as error:

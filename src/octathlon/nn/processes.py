@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
+import os
 import signal
+import time
 from collections.abc import Hashable, Mapping
+from pathlib import Path
+from threading import Thread
+from typing import Any
 
 LOOK_S = 1.0
 """Seconds between two looks for signs of life."""
@@ -29,14 +34,6 @@ def kill_children() -> None:
         child.kill()
 
 
-def ending(code: int) -> str:
-    """How a process with this exit code ended, in words; negative codes are signals, as subprocess says it."""
-    if code >= 0:
-        return f"ended with exit code {code}"
-    known = -code in signal.Signals.__members__.values()
-    return f"was killed by {signal.Signals(-code).name if known else f'signal {-code}'}"
-
-
 class Silence:
     """Tells which of several processes gave no sign of life at SILENT_LOOKS looks in a row.
 
@@ -54,3 +51,73 @@ class Silence:
             self._looks[key] = 0 if changed else self._looks[key] + 1
             self._last[key] = sign
         return [key for key in signs if self._looks[key] >= SILENT_LOOKS]
+
+
+class Signs:
+    """Signs of life of child processes, each given by a thread of its own. A child that gives none is killed: whoever
+    waits for it is then told of its death."""
+
+    def __init__(self, children: int, context: Any = multiprocessing) -> None:
+        self._claimed = context.Value("i", 0)
+        self._signs = context.Array(
+            "Q", 2 * children, lock=False
+        )  # of each child the process and its signs so far
+
+    def begin(self) -> None:
+        """To be called in each child when it starts: give signs from now on, and end with the parent."""
+        end_with_parent()
+        with self._claimed.get_lock():
+            number = self._claimed.value
+            self._claimed.value += 1
+        self._signs[2 * number] = os.getpid()
+        Thread(target=self._give, args=(2 * number + 1,), daemon=True).start()
+
+    def watch(self) -> None:
+        """To be called in the parent: a thread looks after the children until the last one is gone."""
+        Thread(target=self._watch, daemon=True).start()
+
+    def _give(self, place: int) -> None:
+        while True:
+            self._signs[place] += 1
+            time.sleep(LOOK_S / 2)
+
+    def _watch(self) -> None:
+        silence = Silence()
+        started = False
+        while True:
+            time.sleep(LOOK_S)
+            signs = dict(zip(self._signs[::2], self._signs[1::2], strict=True))
+            children = {process: sign for process, sign in signs.items() if _is_child(process)}
+            if started and not children:
+                return
+            started = bool(children)
+            for process in silence.look(children):
+                _silent.add(process)
+                os.kill(process, signal.SIGKILL)
+
+
+_silent: set[int] = set()
+"""Processes that were killed for their silence."""
+
+
+def _is_child(process: int) -> bool:
+    try:
+        status = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return False
+    return int(status.rpartition(")")[2].split()[1]) == os.getpid()
+
+
+def silence_of(process: int) -> str | None:
+    """What there is to say of a process that was killed for its silence; None of others."""
+    if process not in _silent:
+        return None
+    return f"was killed, as it gave no sign of life for {SILENT_LOOKS * LOOK_S:.0f} s"
+
+
+def ending(code: int) -> str:
+    """How a process with this exit code ended, in words; negative codes are signals, as subprocess says it."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    known = -code in signal.Signals.__members__.values()
+    return f"was killed by {signal.Signals(-code).name if known else f'signal {-code}'}"

@@ -5,16 +5,13 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from ctypes import Array
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import active_children, get_context
 from multiprocessing.process import BaseProcess
-from multiprocessing.sharedctypes import Synchronized
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -28,7 +25,7 @@ from octathlon.benchmarks.minigo.selfplay import play_games
 from octathlon.benchmarks.minigo.settings import Settings
 from octathlon.errors import OctathlonError
 from octathlon.nn import shared_memory
-from octathlon.nn.processes import LOOK_S, SILENT_LOOKS, Silence, end_with_parent, ending
+from octathlon.nn.processes import Signs, ending, silence_of
 from octathlon.nn.sampling import rank_share
 
 
@@ -121,15 +118,14 @@ class SelfPlayers:
 
 
 class _Pool:
-    """Processes that give signs of life, from a thread, into a number each."""
+    """Processes whose death or silence is told in a sentence."""
 
     def __init__(self, processes: int) -> None:
         shared_memory.require(0, "self-play processes")
         context = get_context("spawn")
-        self._signs = context.Array("Q", processes, lock=False)
-        arguments = (context.Value("i", 0), self._signs)
-        self._pool = ProcessPoolExecutor(processes, context, _begin_process, arguments)
-        self._silence = Silence()
+        signs = Signs(processes, context)
+        self._pool = ProcessPoolExecutor(processes, context, _begin_process, (signs,))
+        signs.watch()
 
     def map(self, work: Callable[[Any], Any], tasks: Sequence[Any]) -> list[Any]:
         """`work` of each task, in their order.
@@ -139,12 +135,6 @@ class _Pool:
         """
         futures = [self._pool.submit(work, task) for task in tasks]
         players = active_children()
-        while wait(futures, LOOK_S).not_done:
-            if self._silence.look(dict(enumerate(self._signs))):
-                raise OctathlonError(
-                    f"a self-play process gave no sign of life for {SILENT_LOOKS * LOOK_S:.0f} s: see whether it was "
-                    "stopped, then rerun"
-                )
         try:
             return [future.result() for future in futures]
         except BrokenProcessPool:
@@ -158,22 +148,12 @@ def _died(players: Sequence[BaseProcess]) -> str:
     for each in players:
         each.join()
     first = min(players, key=lambda each: each.exitcode in (0, -signal.SIGTERM))
-    return f"self-play process {first.pid} {ending(first.exitcode)}"
+    return f"self-play process {first.pid} {silence_of(first.pid) or ending(first.exitcode)}"
 
 
-def _begin_process(started: Synchronized, signs: Array) -> None:
-    end_with_parent()
+def _begin_process(signs: Signs) -> None:
+    signs.begin()
     torch.set_num_threads(1)
-    with started.get_lock():
-        number = started.value
-        started.value += 1
-    Thread(target=_give_signs, args=(signs, number), daemon=True).start()
-
-
-def _give_signs(signs: Array, number: int) -> None:
-    while True:
-        signs[number] += 1
-        time.sleep(LOOK_S / 2)
 
 
 def _weights(model: DualNetwork) -> dict[str, Tensor]:
