@@ -22,7 +22,7 @@ ARROWS = {  # area -> what its modules may reach, directly or not, beside the ar
     "errors": set(),
     "digest": set(),
     "names": set(),
-    "options": {"names"},
+    "options": {"names", "errors"},
     "overlays": {"errors"},
     "receipts": {"errors"},
     "settings": {"errors", "names"},

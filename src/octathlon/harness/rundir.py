@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from octathlon.errors import OctathlonError
+from octathlon.errors import OctathlonError, unwritable
 
 
 @contextmanager
@@ -39,9 +39,7 @@ def owned_log(path: Path) -> Iterator[TextIO]:
                 owner.unlink(missing_ok=True)
                 part.unlink(missing_ok=True)
     except OSError as error:
-        raise OctathlonError(
-            f"{error.filename or path}: cannot write it ({error.strerror}); make room or fix the folder, then rerun"
-        ) from error
+        raise unwritable(path, error, part, owner) or error from error
 
 
 def _lock(log: TextIO, part: Path, path: Path, owner: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from octathlon import registry
-from octathlon.errors import OctathlonError
+from octathlon.errors import OctathlonError, unwritable
 from octathlon.receipts import describe, leftovers, temporary_beside, write_json
 from octathlon.scoring import readme
 from octathlon.scoring.check import check_path
@@ -143,9 +143,7 @@ def _replaced(out: Path) -> Iterator[Path]:
             out.rename(old)
         new.rename(out)
     except OSError as error:
-        raise OctathlonError(
-            f"{out}: cannot write it ({error.strerror or error}); make room or fix the folder"
-        ) from error
+        raise unwritable(out, error, new) or error from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
