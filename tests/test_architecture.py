@@ -31,7 +31,7 @@ ARROWS = {  # area -> what its modules may reach, directly or not, beside the ar
     "systems": {"settings", "errors", "names"},
     "config": {"registry", "systems", "settings", "errors", "names"},
     "rounds": set(),
-    "archives": {"receipts", "errors"},
+    "archives": {"receipts", "errors", "names"},
     "miniatures": set(),
     "nn": CONTRACTS,
     "harness": CONTRACTS | {"nn"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 from itertools import takewhile
@@ -86,8 +87,12 @@ def fetch(dataset: str, archive: str, source: str, folder: Path, identity: str) 
     """Get an ARCHIVE of a DATASET, verify it and write its receipt."""
     from octathlon.archives import fetch as archives
     from octathlon.archives.sources import request
+    from octathlon.names import LOGINS, without_login
 
-    archives.fetch(request(dataset, registry.sources(dataset), archive, source, folder), identity)
+    given = next(
+        (full for full in os.environ.get(LOGINS, "").split() if without_login(full) == source), source
+    )
+    archives.fetch(request(dataset, registry.sources(dataset), archive, given, folder), identity)
 
 
 @octathlon.command()

@@ -274,7 +274,7 @@ def _fields(model: Any, location: list[str]) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = names.without_login(repr(value))
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from octathlon import registry
 from octathlon.errors import OctathlonError, unwritable
+from octathlon.names import without_login
 from octathlon.receipts import describe, leftovers, temporary_beside, write_json
 from octathlon.scoring import readme
 from octathlon.scoring.check import check_path
@@ -173,10 +174,14 @@ def _add_code(entries: Sequence[Entry], folder: Path, config: Mapping[str, Any] 
             shutil.copytree(path, folder / path.name, ignore=IGNORED)
         elif path.is_file():
             shutil.copyfile(path, folder / path.name)
-    if config is not None:
+    written = folder / "config.yaml"
+    if config is None:
+        text = written.read_text(encoding="utf-8")
+    else:
         import yaml
 
-        (folder / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+        text = yaml.safe_dump(dict(config), sort_keys=False)
+    written.write_text(without_login(text), encoding="utf-8")
     (folder / "README.md").write_text(readme.of_implementation(entries), encoding="utf-8")
 
 
