@@ -21,6 +21,9 @@ MOST_CORES = 4096
 LONGEST_FILE = 255
 """Bytes of a file's name on the file systems of Linux."""
 
+LONGEST_PATH = 4095
+"""Bytes of a path there."""
+
 LONGEST = 200
 """Bytes of a name that becomes a file's or folder's: some is added to it."""
 
@@ -76,6 +79,10 @@ def location(text: str) -> str:
             shown = re.sub(r"://\S*@", "://", text)  # a password may have any sign in it
             reason = "write @, /, ? and # in its user and password as %40, %2F, %3F and %23"
             raise ValueError(f"{shown!r} is no URL ({error if shown == text else reason})") from None
+    elif len(os.fsencode(text)) > LONGEST_PATH or any(
+        len(os.fsencode(part)) > LONGEST_FILE for part in text.split("/")
+    ):
+        raise ValueError(f"{text[:57]!r}... is no path: too long for a file's name or path")
     path = os.path.expanduser(text)  # noqa: PTH111 - a Path would take a slash out of a URL
     if path.startswith("~"):
         raise ValueError(f"{text!r} is in no known home folder; write the path out, or ./{text}")

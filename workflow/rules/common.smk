@@ -10,7 +10,7 @@ from octathlon import names, registry
 from octathlon.archives.identity import identity, recall
 from octathlon.archives.preflight import missing, remarks
 from octathlon.archives.sources import request
-from octathlon.config import load
+from octathlon.config import check_project, load
 from octathlon.digest import code_digest as code
 from octathlon.digest import data_digest
 from octathlon.errors import OctathlonError
@@ -22,6 +22,7 @@ from octathlon.scoring.plan import without_score
 def checked_config():
     """The configuration and the requests for its archives, or one message that lists everything that is wrong."""
     try:
+        check_project(workflow.basedir)
         check_keys(workflow.configfiles)
         checked = load(config)
         for name, system in checked.keys.systems.items():
