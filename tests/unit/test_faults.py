@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -231,6 +232,15 @@ def test_a_lack_of_memory_is_seen_behind_what_it_was_taken_for():
     assert told(ValueError("a defect of ours"), "prepare x") is None
     assert told(OctathlonError("a sentence"), "prepare x") is None
     assert told(BrokenPipeError(errno.EPIPE, "Broken pipe"), "compare") is None
+
+
+def test_a_sentence_of_a_worker_is_told_without_its_traceback(tmp_path):
+    from octathlon.datasets.wikipedia.loader import load
+
+    keys = [[("train.hdf5", np.arange(2))]]
+    with pytest.raises(OctathlonError, match="Traceback") as raised:
+        list(load(tmp_path, keys, workers=1, pin_memory=False))
+    assert str(told(raised.value, "train bert")).startswith(f"{tmp_path}/train.hdf5: cannot read the samples")
 
 
 def test_output_that_nobody_has_room_for():
