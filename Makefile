@@ -1,5 +1,6 @@
 # make        set up .venv, run the whole workflow at mini scale, say where the results are
 # make test   set up .venv, run the tests
+# make fuzz   set up .venv, give each reader of untrusted bytes damaged files for a minute
 # make lint   style of Python and workflow files
 # make venv   set up .venv only
 # make lock   resolve envs/requirements.in anew into envs/requirements.lock
@@ -11,7 +12,7 @@ export PATH := $(VENV)/bin:$(PATH)
 export PYTHONNOUSERSITE := 1
 unexport PYTHONPATH
 
-.PHONY: run test lint venv lock
+.PHONY: run test fuzz lint venv lock
 
 run: venv
 	snakemake --cores all
@@ -22,6 +23,9 @@ run: venv
 
 test: venv
 	OMP_NUM_THREADS=1 pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+fuzz: venv
+	FUZZ_SECONDS=60 OMP_NUM_THREADS=1 pytest --numprocesses 2 tests/fuzz
 
 lint: venv
 	ruff check

@@ -10,10 +10,13 @@ python docs/generate.py rounds PATH...   the published results that come with Oc
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 import re
 import sys
+from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path, PurePath
 
 from octathlon import registry
@@ -134,6 +137,34 @@ def rounds(paths: list[Path]) -> None:
             writer.writerows(rows[folder] for folder in sorted(rows, key=PurePath))
 
 
+BOUND = re.compile(
+    r"([A-Z]+_)*(LIMITS?|DEEPEST|MOST|ENTRIES|RECORDS|OPERATIONS|TENSORS|FIELDS|RATIO|FREE|LONGEST(_\w+)?)"
+)
+"""The names of constants that bound what a reader of untrusted bytes takes."""
+
+
+def bounds() -> str:
+    """One row per bound in the code that opens files from elsewhere: its value, and the text under it."""
+    rows = [("module", "bound", "what it bounds, and why")]
+    for folder in ("formats", "archives", "datasets", "scoring"):
+        for path in sorted((registry.ROOT / folder).rglob("*.py")):
+            module = path.relative_to(registry.ROOT)
+            if module.stem not in ("loader", "throughput", "shapes"):
+                rows += [(f"`{module}`", *bound) for bound in _bounds(path)]
+    return _table(rows)
+
+
+def _bounds(path: Path) -> Iterator[tuple[str, str]]:
+    """Each line of a module that sets bounds, and the text under it."""
+    source = path.read_text()
+    for line, below in pairwise([*ast.parse(source).body, ast.Pass()]):
+        names = re.findall(r"\w+", ast.unparse(line.targets[0])) if isinstance(line, ast.Assign) else []
+        if names and all(map(BOUND.fullmatch, names)) and not isinstance(line.value, ast.Dict):
+            under = isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+            text = " ".join(str(below.value.value).split()) if under else ""
+            yield f"`{ast.get_source_segment(source, line)}`", text
+
+
 def _table(rows: list[tuple[str, ...]]) -> str:
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]]) + "\n"
@@ -151,6 +182,7 @@ GENERATED = {
     "docs/full.md": {"archives": archives},
     "docs/rehearsal.md": {"rehearsals": rehearsals},
     "docs/scoring.md": {"history": history},
+    "docs/security.md": {"bounds": bounds},
 }
 MEASURED = {
     "results": {"README.md": {"results": results}},

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import sys
+from itertools import takewhile
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -10,7 +13,7 @@ from typing import Any
 import click
 
 from octathlon import names, registry
-from octathlon.errors import OctathlonError
+from octathlon.errors import OctathlonError, told, unwritable
 from octathlon.options import (
     INPUT_FILE,
     INPUT_FOLDER,
@@ -44,7 +47,25 @@ THREADS = click.option(
 )
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+LEAST_MEMORY = 512 << 20
+"""Bytes of addresses below which OpenBLAS waits for ever for its first ones, and polars aborts."""
+
+
+class Commands(click.Group):
+    """Commands that end in a sentence, and not in a traceback, where the machine lacks what they need."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; a fault that names no file is told with the command's first words."""
+        words = list(takewhile(lambda word: not word.startswith("-"), ctx.args))
+        try:
+            return super().invoke(ctx)
+        except BaseException as fault:
+            if sentence := told(fault, " ".join([str(ctx.invoked_subcommand), *words])):
+                raise sentence from fault
+            raise
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="octathlon")
 def octathlon() -> None:
     """Eight events, one clock: archive -> prepared -> run -> score -> page."""
@@ -66,8 +87,12 @@ def fetch(dataset: str, archive: str, source: str, folder: Path, identity: str) 
     """Get an ARCHIVE of a DATASET, verify it and write its receipt."""
     from octathlon.archives import fetch as archives
     from octathlon.archives.sources import request
+    from octathlon.names import LOGINS, without_login
 
-    archives.fetch(request(dataset, registry.sources(dataset), archive, source, folder), identity)
+    given = next(
+        (full for full in os.environ.get(LOGINS, "").split() if without_login(full) == source), source
+    )
+    archives.fetch(request(dataset, registry.sources(dataset), archive, given, folder), identity)
 
 
 @octathlon.command()
@@ -85,6 +110,7 @@ def miniature(
     from octathlon.archives.fetch import write_receipt
     from octathlon.config import resolve
 
+    _check_memory()
     settings = resolve("datasets", dataset, scale, {"miniature": overrides})
     writer = registry.miniature(dataset)
     if archive not in (known := writer.archives(**settings.miniature)):
@@ -94,9 +120,7 @@ def miniature(
         folder.mkdir(parents=True, exist_ok=True)
         writer.draw(archive, folder, seed=seed, **settings.miniature)
     except OSError as error:
-        raise OctathlonError(
-            f"{folder / archive}: cannot write it ({error.strerror}); make room or fix the folder, then rerun"
-        ) from error
+        raise unwritable(folder / archive, error, folder) or error from error
     write_receipt(dataset, folder / archive, identity)
 
 
@@ -113,6 +137,7 @@ def prepare(
     """Run one STEP of preparing a DATASET, e.g. a shard; the step `manifest` comes last."""
     from octathlon.config import resolve
 
+    _check_memory()
     settings = resolve("datasets", dataset, scale, overrides)
     registry.preparer(dataset).prepare(step, archives, out, settings)
 
@@ -133,10 +158,12 @@ def prepare(
 def train(benchmark: str, overrides: dict[str, Any], scale: str, **options: Any) -> None:
     """Train a BENCHMARK from scratch to its target, on the clock. A missed target is a result: exit code 0."""
     from octathlon.config import resolve
-    from octathlon.harness.session import Session, run
 
+    _check_memory()
     settings = resolve("benchmarks", benchmark, scale, overrides)
     _check_data(benchmark, options["data"])
+    from octathlon.harness.session import Session, run  # takes seconds: what is missing is said before
+
     run(registry.benchmark_class(benchmark), settings, Session(benchmark=benchmark, scale=scale, **options))
 
 
@@ -152,6 +179,7 @@ def evaluate(benchmark: str, weights: Path, data: Path, device: str, threads: in
     """Evaluate a BENCHMARK's weights as the run did that left them."""
     from octathlon.harness.evaluation import evaluate_weights
 
+    _check_memory()
     classes = registry.benchmark_class(benchmark), registry.benchmark_settings(benchmark)
     evaluate_weights(benchmark, classes, weights, data, device, threads)
 
@@ -193,11 +221,21 @@ def rehearse(benchmarks: tuple[str, ...], output: Path | None, **options: Any) -
     """Measure what steps of each BENCHMARK (default: all) take here, and forecast its runs. Alone or under launch."""
     from octathlon.rehearsal.command import Plan, rehearse_all
 
+    _check_memory()
     if options["data"]:
         if len(benchmarks) != 1:
             raise OctathlonError("--data: name the one benchmark that trains on them")
         _check_data(benchmarks[0], options["data"])
     rehearse_all(list(benchmarks) or registry.benchmarks(), Plan(**options), output)
+
+
+def _check_memory() -> None:
+    """Refuse a limit so low that libraries break without a word."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if resource.RLIM_INFINITY != limit < LEAST_MEMORY:
+        raise OctathlonError(
+            f"the limit on memory (ulimit -v) is {limit >> 20} MiB; allow at least {LEAST_MEMORY >> 20} MiB"
+        )
 
 
 def _check_data(benchmark: str, folder: Path | None) -> None:
@@ -208,7 +246,8 @@ def _check_data(benchmark: str, folder: Path | None) -> None:
     found = read_json(folder / "manifest.json").get("dataset") if folder else None
     if needed and found != needed:
         raise OctathlonError(
-            f"--data: {benchmark} trains on prepared data of {needed}, not on {found or 'none'}; name their folder"
+            f"--data: {benchmark} trains on prepared data of {needed}, not on {found or 'none'}; name their folder, "
+            f"which `octathlon prepare {needed}` writes"
         )
 
 

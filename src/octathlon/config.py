@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,9 @@ def _named(path: str) -> str:
 
 Folder = Annotated[Location, AfterValidator(_plain)]
 
+LONGEST_TEXT = 4095
+"""Characters of a value; the bytes that a path may have on Linux."""
+
 OPEN_MAPS = ("target", "miniature")
 """Settings whose keys no class declares: those of the scale's defaults are the known ones."""
 
@@ -100,7 +104,7 @@ def load(raw: Mapping[str, Any]) -> Config:
     Raises:
         OctathlonError: listing all errors, a line each, with its key and, if misspelt, the nearest known one.
     """
-    if errors := list(_oversized(raw)):
+    if errors := list(_unfit(raw)):
         raise _complaint(errors)
     keys = _parse_keys(raw, errors)
     for name, system in keys.systems.items():
@@ -122,6 +126,14 @@ def load(raw: Mapping[str, Any]) -> Config:
     return Config(keys, benchmarks, datasets)
 
 
+def check_project(folder: str) -> None:
+    """Raise an OctathlonError if Snakemake can't work in a folder of that name."""
+    if set("{}") & set(folder):
+        raise OctathlonError(
+            f"{folder}: has braces in its path, which Snakemake takes for names; move the project elsewhere"
+        )
+
+
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with the keys of `over` laid over it, mappings merged key by key."""
     merged = dict(base)
@@ -137,8 +149,8 @@ def resolve(kind: str, name: str, scale: str, over: Mapping[str, Any]) -> Benchm
     Raises:
         OctathlonError: listing every error.
     """
-    errors: list[str] = []
-    settings = _resolve(kind, name, scale, name, over, errors)
+    errors = list(_unfit(over, name))
+    settings = None if errors else _resolve(kind, name, scale, name, over, errors)
     if errors:
         raise _complaint(errors)
     return settings
@@ -182,17 +194,26 @@ def _indivisible(benchmarks: Mapping[str, BenchmarkSettings], systems: Mapping[s
                 yield f"overrides.{name}.{error} (system {label})"
 
 
-def _oversized(value: Any, where: str = "") -> Iterator[str]:
-    """The integers, keys or values, that no setting needs and no machine computes with."""
+def _unfit(value: Any, where: str = "", longest: int = LONGEST_TEXT) -> Iterator[str]:
+    """The numbers and texts, keys or values, that no setting needs and no machine, file or command line bears."""
+    place = where or "a key"
     if isinstance(value, int) and abs(value) >> 63:
-        yield f"{where or 'a key'}: a number of {value.bit_length()} bits is too large"
+        yield f"{place}: a number of {value.bit_length()} bits is too large"
+    elif isinstance(value, str) and len(value) > longest:
+        yield f"{place}: a text of {len(value)} characters, {_shown(value)}, is too long; use at most {longest}"
+    elif isinstance(value, str) and not all(map(_is_text, value)):
+        yield f"{place}: {_shown(value)} has control characters or half a letter in it; leave them out"
     elif isinstance(value, Mapping):
         for key, inner in value.items():
-            wrong = list(_oversized(key, where))
-            yield from wrong or _oversized(inner, f"{where}.{key}".strip("."))
+            wrong = list(_unfit(key, where, names.LONGEST))
+            yield from wrong or _unfit(inner, f"{where}.{key}".strip("."))
     elif isinstance(value, list | tuple):
         for position, inner in enumerate(value):
-            yield from _oversized(inner, f"{where}.{position}")
+            yield from _unfit(inner, f"{where}.{position}")
+
+
+def _is_text(character: str) -> bool:
+    return unicodedata.category(character) not in ("Cc", "Cs") or character in "\n\t"
 
 
 def _parse_keys(raw: Any, errors: list[str]) -> Keys:
@@ -274,14 +295,19 @@ def _fields(model: Any, location: list[str]) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    return _brief(names.without_login(repr(value)))
+
+
+def _brief(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _unknown(where: str, names: Iterable[Any], known: Iterable[str]) -> list[str]:
     known = list(known)
     return [
-        f"{where}.{name}: unknown name{_nearest(str(name), known)}" for name in names if name not in known
+        f"{where}.{_brief(str(name))}: unknown name{_nearest(str(name), known)}"
+        for name in names
+        if name not in known
     ]
 
 

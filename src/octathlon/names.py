@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,6 +20,9 @@ MOST_CORES = 4096
 
 LONGEST_FILE = 255
 """Bytes of a file's name on the file systems of Linux."""
+
+LONGEST_PATH = 4095
+"""Bytes of a path there."""
 
 LONGEST = 200
 """Bytes of a name that becomes a file's or folder's: some is added to it."""
@@ -47,6 +51,19 @@ def folder(name: str) -> str:
     return name.replace(" ", "_")
 
 
+LOGIN = re.compile(r"(?<=://)[^/?#\s\"'<>]*@")
+"""`user:password@` in an address."""
+
+
+LOGINS = "OCTATHLON_LOGINS"
+"""The variable in which the workflow hands over addresses with logins: command lines are written down."""
+
+
+def without_login(text: str) -> str:
+    """A text, or an address, in which no address has a user and a password: what may be shown and written."""
+    return LOGIN.sub("", text)
+
+
 def location(text: str) -> str:
     """A path or URL, in which the shell's short forms `~` and `~user` at the beginning are replaced.
 
@@ -59,7 +76,13 @@ def location(text: str) -> str:
         try:
             _ = urlsplit(text).port
         except ValueError as error:
-            raise ValueError(f"{text!r} is no URL ({error})") from None
+            shown = re.sub(r"://\S*@", "://", text)  # a password may have any sign in it
+            reason = "write @, /, ? and # in its user and password as %40, %2F, %3F and %23"
+            raise ValueError(f"{shown!r} is no URL ({error if shown == text else reason})") from None
+    elif len(os.fsencode(text)) > LONGEST_PATH or any(
+        len(os.fsencode(part)) > LONGEST_FILE for part in text.split("/")
+    ):
+        raise ValueError(f"{text[:57]!r}... is no path: too long for a file's name or path")
     path = os.path.expanduser(text)  # noqa: PTH111 - a Path would take a slash out of a URL
     if path.startswith("~"):
         raise ValueError(f"{text!r} is in no known home folder; write the path out, or ./{text}")

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from octathlon import names
+from octathlon.errors import OctathlonError
 
 
 class Checked(click.ParamType):
@@ -29,8 +30,23 @@ class Checked(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class Writable(click.Path):
+class Place(click.Path):
+    """A path whose faults are told like those that a command itself meets, as one sentence with exit code 1."""
+
+    remedy = "correct the path, or run the step that makes it first"
+
+    def fail(
+        self, message: str, param: click.Parameter | None = None, ctx: click.Context | None = None
+    ) -> NoReturn:
+        """Say which option or argument it is, and what to do."""
+        where = f"{param.opts[-1]}: " if param else ""
+        raise OctathlonError(f"{where}{message.removesuffix('.')}; {self.remedy}")
+
+
+class Writable(Place):
     """A file or folder to be written: its folder is there or can be made."""
+
+    remedy = "move that away or choose another path"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path."""
@@ -63,7 +79,7 @@ SYSTEM = Checked("name", names.system)
 SOURCE = Checked("place", names.location)
 SEED = click.IntRange(0, names.LARGEST_SEED)
 
-INPUT_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-INPUT_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+INPUT_FILE = Place(exists=True, dir_okay=False, path_type=Path)
+INPUT_FOLDER = Place(exists=True, file_okay=False, path_type=Path)
 OUTPUT_FILE = Writable(dir_okay=False, path_type=Path)
 OUTPUT_FOLDER = Writable(file_okay=False, path_type=Path)

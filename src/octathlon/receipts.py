@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from octathlon.errors import OctathlonError
+from octathlon.errors import OctathlonError, unreadable, unwritable
 
 CLOCK_ERROR_S = 2.0
 """Processes' times of birth count from the boot, whose time is known to a second."""
@@ -42,7 +42,7 @@ def publish(path: Path) -> Iterator[Path]:
     was. What a killed process left there, the next writer of `path` on the same host removes.
 
     Raises:
-        OctathlonError: if the block or the move raises an OSError.
+        OctathlonError: if it can't be written. The block's faults with other files stay what they are.
     """
     temporary = temporary_beside(path, "tmp")
     try:
@@ -53,11 +53,10 @@ def publish(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
-        reason = error.strerror or error
-        raise OctathlonError(
-            f"{path}: cannot write it ({reason}); make room or fix the folder, then rerun"
-        ) from error
+    except Exception as error:  # libraries have types of their own for a full disk
+        if sentence := unwritable(path, error, temporary):
+            raise sentence from error
+        raise
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -115,9 +114,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise OctathlonError(f"{path}: not there; run the stage that writes it first") from None
     except OSError as error:
-        raise OctathlonError(
-            f"{path}: cannot read it ({error.strerror}); fix the file, then rerun"
-        ) from error
+        raise unreadable(path, error) from error
     except (ValueError, RecursionError) as error:
         raise OctathlonError(f"{path}: not valid JSON ({error}); delete it and rerun") from None
     if not isinstance(value, dict):

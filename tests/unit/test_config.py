@@ -247,7 +247,32 @@ BAD = {
     "benchmarks none": ({"benchmarks": []}, "benchmarks: List should have at least 1 item"),
     "data url": ({"data": "s3://a/b"}, "data: 's3://a/b' looks like a URL or an option; choose a folder"),
     "data of nobody": ({"data": "~no-such-user/x"}, "data: '~no-such-user/x' is in no known home folder"),
-    "data with a null": ({"data": "a\0b"}, "data: 'a\\x00b' is no path; give one without control characters"),
+    "data with a null": ({"data": "a\0b"}, "data: 'a\\x00b' has control characters or half a letter in it"),
+    "a null in a description": (
+        {"systems": {"s": {"description": {"notes": ["a\0b"]}}}},
+        "systems.s.description.notes.0: 'a\\x00b' has control characters",
+    ),
+    "half a letter in a key": ({"a\ud800b": 1}, "a key: 'a\\ud800b' has control characters or half a letter"),
+    "a null in a key": (
+        {"overrides": {"resnet": {"a\0b": 1}}},
+        "overrides.resnet: 'a\\x00b' has control characters or half a letter in it; leave them out",
+    ),
+    "a key without end": ({"runs": {"x" * 400: 1}}, "runs: a text of 400 characters, 'xxx"),
+    "a value without end": ({"status": "x" * 5000}, "status: a text of 5000 characters, 'xxx"),
+    "a benchmark of 400 characters": ({"benchmarks": ["x" * 400]}, f"benchmarks.{'x' * 57}...: unknown name"),
+    "a system of 400 characters": ({"systems": {"x" * 400: {}}}, "systems: a text of 400 characters, 'xxx"),
+    "a submitter of 400 characters": (
+        {"submitter": "x" * 400},
+        "submitter: 'xxxxxxxxxxxxxxxxxxxx'... has 400",
+    ),
+    "a source of 400 characters": (
+        {"datasets": {"coco": {"source": "/" + "x" * 400}}},
+        f"datasets.coco.source: '/{'x' * 56}'... is no path: too long",
+    ),
+    "a source of an archive with a login": (
+        {"datasets": {"coco": {"archive_sources": {"R-50.pkl": "https://ann:secret@[::1/x"}}}},
+        "datasets.coco.archive_sources.R-50.pkl: 'https://[::1/x' is no URL (",
+    ),
     "no data": ({"data": ""}, "data: '' is no path"),
     "no source": ({"datasets": {"coco": {"source": ""}}}, "datasets.coco.source: '' is no path"),
     "more runs than can be planned": (

@@ -12,7 +12,7 @@ from http_server import Answer, Site
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octathlon import registry
+from octathlon import names, registry
 from octathlon.archives.checksum import Declared
 from octathlon.archives.fetch import fetch, write_receipt
 from octathlon.archives.sources import Request, Source, declared, request
@@ -214,6 +214,42 @@ def test_a_size_that_is_announced_late_is_checked_all_the_same(tmp_path: Path) -
             odd = wanted(tmp_path, urls=(site.url(),), size=None, about=about, checksum=None)
             with pytest.raises(OctathlonError, match=rf"bytes instead of about {about:,}"):
                 fetch(odd, "")
+
+
+def everything_written(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_login_is_told_to_its_host_and_to_nobody_else(tmp_path: Path, capfd) -> None:
+    """Not to a host that is redirected to, not to files, not to messages."""
+    name, words = "a.tar", "Basic YW5uOnNlY3I6QHQ="  # ann:secr:@t
+    with Site({"/mirror/a.tar": BODY, "/moved/a.tar": BODY}) as site, Site({"/a.tar": BODY}) as other:
+        source = site.url("/mirror").replace("://", "://ann:secr:%40t@")
+        asked = request("toy", entry(name=name) | {"login": "a shop"}, name, source, tmp_path / "archives")
+        fetch(asked, "")
+        assert {headers.get("Authorization") for _, headers in site.requests} == {words}
+        site.moved = {"/mirror/a.tar": site.url("/moved/a.tar")}
+        asked.path.unlink()
+        fetch(asked, "")
+        assert site.requests[-1] == ("/moved/a.tar", site.requests[-1][1] | {"Authorization": words})
+        site.moved = {"/mirror/a.tar": other.url("/a.tar").replace("://", "://else:secr@")}
+        asked.path.unlink()
+        fetch(asked, "")
+        assert [headers.get("Authorization") for _, headers in other.requests] == [None]
+        site.moved, site.answers = {}, [Answer(status=401)] * 20
+        asked.path.unlink()
+        with pytest.raises(OctathlonError, match="a.tar: no source gives it .http.*401") as error:
+            fetch(asked, "")
+    said = f"{error.value} {asked!r} {asked.source} {capfd.readouterr()}".encode()
+    assert b"secr" not in said + everything_written(tmp_path)
+    for wrong in (
+        "https://ann:secr/et@host/x",
+        "https://ann:secret@[::1/x",
+        "https://ann:secret@host:99999/x",
+    ):
+        with pytest.raises(ValueError, match="is no URL") as complaint:
+            names.location(wrong)
+        assert "secr" not in str(complaint.value)
 
 
 DOCUMENT = {

@@ -103,7 +103,7 @@ except Exception as error:
 def test_folder_that_cannot_be_made_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(OctathlonError, match="file: cannot write it"),
+        pytest.raises(OctathlonError, match="file/result_0.txt: cannot write it"),
         owned_log(tmp_path / "file" / "result_0.txt"),
     ):
         pytest.fail("no folder to write in")

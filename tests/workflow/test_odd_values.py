@@ -77,6 +77,14 @@ def test_the_home_folder_is_found_in_every_path(project, monkeypatch, tmp_path):
     assert "~" not in {path.name for path in Path(project.folder).iterdir()}
 
 
+def test_a_project_where_snakemake_cannot_work_says_so(tmp_path):
+    (tmp_path / "a{b}").mkdir()
+    done = copy_of_sources(tmp_path / "a{b}").snakemake("-n")
+    assert done.returncode == 1
+    assert "a{b}: has braces in its path, which Snakemake takes for names; move" in done.stdout
+    assert "Traceback" not in done.stdout and "NameError" not in done.stdout
+
+
 def test_what_runs_cannot_have_is_said_before_they_begin(project):
     """Braces in folders, a typo in the only system, an unknown field, a key that stands twice."""
     overlays = overlay(

@@ -1,6 +1,7 @@
 # Names -> paths, digests, commands. Whatever computes is in src/octathlon.
 import atexit
 import json
+import os
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -9,7 +10,7 @@ from octathlon import names, registry
 from octathlon.archives.identity import identity, recall
 from octathlon.archives.preflight import missing, remarks
 from octathlon.archives.sources import request
-from octathlon.config import load
+from octathlon.config import check_project, load
 from octathlon.digest import code_digest as code
 from octathlon.digest import data_digest
 from octathlon.errors import OctathlonError
@@ -21,6 +22,7 @@ from octathlon.scoring.plan import without_score
 def checked_config():
     """The configuration and the requests for its archives, or one message that lists everything that is wrong."""
     try:
+        check_project(workflow.basedir)
         check_keys(workflow.configfiles)
         checked = load(config)
         for name, system in checked.keys.systems.items():
@@ -71,6 +73,9 @@ def archive_request(checked, dataset, name):
 
 CONFIG, REQUESTS = checked_config()
 KEYS = CONFIG.keys
+os.environ[names.LOGINS] = " ".join(
+    {request.address for request in REQUESTS if request.address != request.source}
+)
 
 if workflow.is_main_process:
     for sentence in without_score(
@@ -174,7 +179,10 @@ def source(wildcards):
         sizes = json.dumps(settings.miniature, sort_keys=True)
         options = {"scale": KEYS.scale, "seed": KEYS.seed, "settings": sizes}
         return {"command": "miniature", "options": as_options(options)}
-    return {"command": "fetch", "options": as_options({"source": chosen})}
+    return {
+        "command": "fetch",
+        "options": as_options({"source": names.without_login(chosen)}),
+    }
 
 
 def archive_identity(wildcards):
@@ -278,7 +286,9 @@ def as_options(values):
 
 def package_options(_wildcards):
     """What `octathlon package` is told beside logs and folder. A function, as only its values may have braces in them."""
-    return run_counts() + as_options({"config": json.dumps(config, sort_keys=True)})
+    return run_counts() + as_options(
+        {"config": names.without_login(json.dumps(config, sort_keys=True))}
+    )
 
 
 def of_organisation(*parts):

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from octathlon.errors import OctathlonError
+from octathlon.errors import unreadable
 
 CHUNK = 1 << 20
 TOLERANCE = 0.25
@@ -104,8 +104,6 @@ def verified(path: Path, declared: Declared = UNKNOWN) -> Seen:
             while chunk := file.read(CHUNK):
                 checker.update(chunk)
     except OSError as error:
-        raise OctathlonError(
-            f"{path}: cannot read it ({error.strerror}); fix the file, then rerun"
-        ) from error
+        raise unreadable(path, error) from error
     checker.verify()
     return Seen(status.st_size, status.st_mtime_ns, checker.sha256)

@@ -13,6 +13,7 @@ from octathlon.archives.checksum import Declared, WrongBytes
 from octathlon.archives.mirror import Absent, Interrupted, Refused, Walled, ask
 from octathlon.archives.part import Part
 from octathlon.errors import OctathlonError
+from octathlon.names import without_login
 
 
 class NotGiven(OctathlonError):
@@ -65,7 +66,7 @@ def download(
                 _from_mirror(url, part, timeout, attempts, sleep)
                 return part.publish()
             except (Refused, WrongBytes) as answer:
-                answers[url] = answer
+                answers[without_login(url)] = answer
     told = "; ".join(f"{url}: {answer}" for url, answer in answers.items())
     raise _kind(answers.values())(
         f"{destination.name}: no source gives it ({told}); check the network and the source, then rerun"

@@ -19,6 +19,7 @@ from octathlon.archives.published import locate
 from octathlon.archives.sources import Request, Source
 from octathlon.archives.sums import FOR_ALL, FOR_ONE, SumList, in_folder, parse, small_file
 from octathlon.errors import OctathlonError
+from octathlon.names import without_login
 from octathlon.receipts import publish, write_json
 
 
@@ -149,10 +150,10 @@ def _lists(request: Request) -> Iterator[tuple[str, SumList]]:
 
 def _remote(url: str) -> SumList | None:
     try:
-        return parse(url, small_file(url))
+        return parse(without_login(url), small_file(url))
     except NotThere:
         return None
 
 
 def _beside(request: Request, name: str) -> str:
-    return f"{request.source.rstrip('/')}/{name}"
+    return f"{(request.address or request.source).rstrip('/')}/{name}"

@@ -7,6 +7,7 @@ a declared checksum would tell.
 
 from __future__ import annotations
 
+import base64
 import http.client
 import re
 import sys
@@ -16,9 +17,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.message import Message
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from octathlon.archives.checksum import CHUNK, WrongBytes
 from octathlon.archives.part import Part
+from octathlon.names import LOGIN, without_login
 
 PAGES = {"text/html", "application/xhtml+xml"}
 PEEKED = 512
@@ -47,12 +50,15 @@ class Walled(Absent):
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows no server away from http and https: urllib would go on to ftp."""
+    """Follows no server away from http and https: urllib would go on to ftp. No other host is told the login."""
 
     def redirect_request(self, req, fp, code, msg, headers, newurl):
         if not newurl.startswith(("http://", "https://")):
             raise urllib.error.HTTPError(newurl, code, "sends to another protocol", headers, fp)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+        follow = super().redirect_request(req, fp, code, msg, headers, without_login(newurl))
+        if (follow.type, follow.host) == (req.type, req.host):
+            follow.unredirected_hdrs |= req.unredirected_hdrs
+        return follow
 
 
 OPENER = urllib.request.build_opener(_Redirects)
@@ -60,9 +66,10 @@ OPENER = urllib.request.build_opener(_Redirects)
 
 def ask(url: str, part: Part, timeout: float) -> None:
     """Append to `part` what one request brings of the rest."""
+    url, login = without_login(url), LOGIN.search(url)
     if part.position == part.declared.size:
         return  # all was there when an earlier process was killed
-    with _answers(url, part, timeout), OPENER.open(_query(url, part), timeout=timeout) as response:
+    with _answers(url, part, timeout), OPENER.open(_query(url, login, part), timeout=timeout) as response:
         total = _accept(url, response, part)
         with _progress(part, total) as show:
             for chunk in _chunks(response):
@@ -74,7 +81,7 @@ def ask(url: str, part: Part, timeout: float) -> None:
             raise Interrupted(f"cut after {part.position:,} of {total:,} bytes")
 
 
-def _query(url: str, part: Part) -> urllib.request.Request:
+def _query(url: str, login: re.Match[str] | None, part: Part) -> urllib.request.Request:
     """A request for the rest where a splice would be noticed, else for the whole."""
     headers = {"User-Agent": "octathlon"}
     origin = part.origin()
@@ -83,7 +90,11 @@ def _query(url: str, part: Part) -> urllib.request.Request:
         headers["Range"] = f"bytes={part.position}-"
         if validator:
             headers["If-Range"] = validator
-    return urllib.request.Request(url, headers=headers)  # noqa: S310 - sources.py lets only http, https, file pass
+    query = urllib.request.Request(url, headers=headers)  # noqa: S310 - sources.py lets only http, https, file pass
+    if login:
+        secret = base64.b64encode(unquote_to_bytes(login[0].removesuffix("@"))).decode()
+        query.add_unredirected_header("Authorization", f"Basic {secret}")
+    return query
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from octathlon.archives.checksum import CHUNK, Checker, Declared, WrongBytes
-from octathlon.errors import OctathlonError
+from octathlon.errors import OctathlonError, unwritable
 from octathlon.receipts import read_json, write_json
 
 
@@ -109,6 +109,4 @@ class Part:
         try:
             yield
         except OSError as error:
-            raise OctathlonError(
-                f"{self.path}: cannot write it ({error.strerror}); make room or fix the folder, then rerun"
-            ) from error
+            raise unwritable(self.path, error) or error from error

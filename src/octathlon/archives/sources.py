@@ -22,7 +22,8 @@ A data set's configured source, or that of one of its archives (`archive_sources
     miniature       drawn by the project's own writers
     upstream        the declared archives: from `downloads/` beside the archives' folder, where a user puts
                     files that need a login, else from the mirrors. Declared size and checksum are demanded.
-    https://…/path  (http, https, file) a prefix under which the archives lie, such as a site's mirror
+    https://…/path  (http, https, file) a prefix under which the archives lie, such as a site's mirror; with a login
+                    (https://user:password@host/path), which is told to that host alone and neither shown nor written
     /a/folder       a folder that holds them; they are linked, not copied
 
 A prefix or folder may hold other data in the upstream format (own data, samples), so what sources.yaml
@@ -34,7 +35,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from textwrap import shorten
@@ -43,6 +44,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from octathlon.errors import OctathlonError
+from octathlon.names import without_login
 
 CHECKSUM = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")
 URL = re.compile(r"(https?|file)://")
@@ -81,7 +83,10 @@ class Request:
     dataset: str
     archive: Source
     source: str
+    """As it may be shown: without a login."""
     folder: Path
+    address: str = field(default="", repr=False)
+    """The source as it was given, where that is an address with a login."""
     declared: tuple[str, ...] = ()
     """The names of all declared archives of the data set."""
 
@@ -167,16 +172,19 @@ def request(dataset: str, document: Mapping[str, Any], name: str, source: str, f
     archives = {entry["name"]: entry for entry in document["archives"]}
     if name not in archives and (source in ("miniature", "upstream") or not NAME.fullmatch(name)):
         known = shorten(", ".join(archives), 200, placeholder=" …")
-        raise OctathlonError(f"{dataset}: no archive {name!r} in source {source}; declared are {known}")
+        raise OctathlonError(
+            f"{dataset}: no archive {name!r} in source {without_login(source)}; declared are {known}"
+        )
     if "://" in source and not URL.match(source):
         raise OctathlonError(
-            f"{dataset}: source {source!r} is not a http, https or file URL; give one, or a folder"
+            f"{dataset}: source {without_login(source)!r} is not a http, https or file URL; give one, or a folder"
         )
     return Request(
         dataset=dataset,
         archive=_source(dataset, document, archives[name]) if name in archives else Source(name=name),
-        source=source,
+        source=without_login(source),
         folder=folder,
+        address=source,
         declared=tuple(archives),
     )
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from octathlon.archives.download import download
-from octathlon.errors import OctathlonError
+from octathlon.errors import OctathlonError, unreadable
 
 MOST = 16 << 20
 """Bytes of a list, or of another small text: a line of a list has about 60."""
@@ -141,9 +141,7 @@ def _content(path: Path) -> bytes:
             raise OctathlonError(f"{path}: more than {MOST:,} bytes are no list of checksums; move it away")
         return path.read_bytes()
     except OSError as error:
-        raise OctathlonError(
-            f"{path}: cannot read it ({error.strerror}); fix the file, then rerun"
-        ) from error
+        raise unreadable(path, error) from error
 
 
 def _sum(line: str) -> Sum | None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
-from octathlon.errors import OctathlonError
+from octathlon.errors import OctathlonError, unwritable
 
 
 @contextmanager
@@ -38,9 +38,7 @@ def owned_log(path: Path) -> Iterator[TextIO]:
             finally:
                 discard(path)
     except OSError as error:
-        raise OctathlonError(
-            f"{error.filename or path}: cannot write it ({error.strerror}); make room or fix the folder, then rerun"
-        ) from error
+        raise unwritable(path, error, part, owner) or error from error
 
 
 def discard(path: Path) -> None:

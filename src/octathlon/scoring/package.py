@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from octathlon import registry
-from octathlon.errors import OctathlonError
+from octathlon.errors import OctathlonError, unwritable
+from octathlon.names import without_login
 from octathlon.receipts import describe, leftovers, temporary_beside, write_json
 from octathlon.scoring import readme
 from octathlon.scoring.check import check_path
@@ -143,9 +144,7 @@ def _replaced(out: Path) -> Iterator[Path]:
             out.rename(old)
         new.rename(out)
     except OSError as error:
-        raise OctathlonError(
-            f"{out}: cannot write it ({error.strerror or error}); make room or fix the folder"
-        ) from error
+        raise unwritable(out, error, new) or error from error
     finally:
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
@@ -175,10 +174,14 @@ def _add_code(entries: Sequence[Entry], folder: Path, config: Mapping[str, Any] 
             shutil.copytree(path, folder / path.name, ignore=IGNORED)
         elif path.is_file():
             shutil.copyfile(path, folder / path.name)
-    if config is not None:
+    written = folder / "config.yaml"
+    if config is None:
+        text = written.read_text(encoding="utf-8")
+    else:
         import yaml
 
-        (folder / "config.yaml").write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+        text = yaml.safe_dump(dict(config), sort_keys=False)
+    written.write_text(without_login(text), encoding="utf-8")
     (folder / "README.md").write_text(readme.of_implementation(entries), encoding="utf-8")
 
 

@@ -6,8 +6,11 @@ unpacking would cost more than reading.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -25,11 +28,44 @@ def write_shard(
     folder: Path, name: str, cases: Iterable[tuple[str, np.ndarray, np.ndarray]], chunk_size: int
 ) -> None:
     """Write (name, image, label) of each case as they come, one in memory at a time."""
-    with publish(folder / shard_file(name)) as temporary, h5py.File(temporary, "w") as file:
-        for case, *volumes in cases:
-            for kind, volume in zip(("image", "label"), volumes, strict=True):
-                chunks = tuple(min(size, chunk_size) for size in volume.shape)
-                file.create_dataset(f"{case}/{kind}", data=volume, chunks=chunks)
+    with publish(folder / shard_file(name)) as temporary, _Disk(temporary, "w+") as disk:
+        with h5py.File(disk, "w") as file:
+            for case, *volumes in cases:
+                for kind, volume in zip(("image", "label"), volumes, strict=True):
+                    chunks = tuple(min(size, chunk_size) for size in volume.shape)
+                    file.create_dataset(f"{case}/{kind}", data=volume, chunks=chunks)
+                if disk.fault:
+                    break
+        if disk.fault:
+            raise disk.fault
+
+
+class _Disk(FileIO):
+    """A file for HDF5, which crashes if it is told that a disk is full: the first fault is kept for its owner."""
+
+    fault: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        """Write all of it; after a fault, nothing."""
+        view = memoryview(content).cast("B")
+        done = 0
+        with self._kept():
+            while not self.fault and done < len(view):
+                done += super().write(view[done:])
+        return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the size, if there was no fault."""
+        with self._kept():
+            return self.tell() if self.fault else super().truncate(size)
+        return self.tell()
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as fault:
+            self.fault = fault
 
 
 def open_shard(folder: Path, name: str) -> h5py.File:

@@ -21,13 +21,22 @@ from octathlon.receipts import publish
 
 
 def write_shard(path: Path, samples: Samples) -> None:
-    """Write samples; equal samples give equal bytes."""
-    with publish(path) as temporary, h5py.File(temporary, "w") as file:
-        for name, dtype in FIELDS.items():
-            rows = samples.fields[name].rows()
-            file.create_dataset(name, data=rows, dtype=h5py.vlen_dtype(np.dtype(dtype)), track_times=False)
-        labels = samples.next_sentence_labels.astype("<i1")
-        file.create_dataset("next_sentence_labels", data=labels, track_times=False)
+    """Write samples; equal samples give equal bytes.
+
+    HDF5 makes the file in memory, where the samples are already: it crashes when a disk is full.
+    """
+    with publish(path) as temporary:
+        with h5py.File(temporary, "w", driver="core", backing_store=False) as file:
+            for name, dtype in FIELDS.items():
+                rows = samples.fields[name].rows()
+                file.create_dataset(
+                    name, data=rows, dtype=h5py.vlen_dtype(np.dtype(dtype)), track_times=False
+                )
+            labels = samples.next_sentence_labels.astype("<i1")
+            file.create_dataset("next_sentence_labels", data=labels, track_times=False)
+            file.flush()
+            content = file.id.get_file_image()
+        temporary.write_bytes(content)
 
 
 def read_shard(path: Path) -> Samples:
