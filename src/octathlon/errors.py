@@ -26,9 +26,6 @@ OUT_OF_MEMORY = re.compile(
 CODE = re.compile(r"(?:errno = |os error |\[Errno )(\d{1,3})\b")
 """How HDF5, libraries in Rust, and exceptions that quote one say which error of the system it was."""
 
-OF_WORKER = re.compile(r"Caught OctathlonError in DataLoader worker .*?\.OctathlonError: (.*)", re.DOTALL)
-"""What PyTorch makes of a worker's sentence: a text with the traceback."""
-
 REMEDIES = {
     "make room or fix the folder": (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
     "change its permissions or choose another place": (errno.EACCES, errno.EPERM, errno.EROFS),
@@ -43,8 +40,6 @@ REMEDIES = {
 def told(fault: BaseException, work: object) -> OctathlonError | None:
     """A fault of the machine as a sentence; None for what is none: a defect of ours, or a sentence already.
 
-    A worker's sentence is freed from the traceback around it.
-
     A reader of our output that had enough (`| head`) is no fault either.
 
     Args:
@@ -52,8 +47,6 @@ def told(fault: BaseException, work: object) -> OctathlonError | None:
     """
     if any(map(_is_of_memory, _causes(fault))):
         return OctathlonError(f"{work}: not enough memory; give it more or end other programs, then rerun")
-    if isinstance(fault, OctathlonError) and (found := OF_WORKER.match(str(fault))):
-        return OctathlonError(found[1].strip())
     if isinstance(fault, OctathlonError | BrokenPipeError) or (code := _code(fault)) is None:
         return None
     place = getattr(fault, "filename", None) or work
