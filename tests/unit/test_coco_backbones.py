@@ -194,6 +194,11 @@ SHARED = np.ones(20_000, np.float32)
         (R50, b"\x80\x02" + b"N0" * 60_000 + b"N.", "an instruction that no weights need"),
         (R50, b"\x80\x02" + b")" * 100_001 + b".", "more than 100,000 instructions"),
         (R50, b"\x80\x02}" + b")" + b"q\0h\0\x86" * 60 + b"Ns.", "a key that is no name"),  # 2^60 to hash
+        (
+            R50,
+            b"\x80\x02X" + (70_004).to_bytes(4, "little") + b"a" * 70_000 + "🎲".encode() + b".",
+            "than any name",
+        ),
         (R50, pickle.dumps({f"conv{n}_w": SHARED for n in range(9)}, 2), "more bytes than the file"),
         (RESNET34, {"w": EXPANDED}, "more bytes than the file"),
         (RESNET34, {str(n): EXPANDED[:200] for n in range(9)}, "more bytes than the file"),

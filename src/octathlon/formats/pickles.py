@@ -21,16 +21,24 @@ SIZE_LIMIT = 1 << 27
 OPERATIONS = 100_000
 """No more instructions: the published backbones, of some 300 tensors each, need a tenth."""
 
+TEXT_LIMIT = 1 << 16
+"""Characters of a text. Longer ones are bytes of arrays, one in each character: others would be four times as large in
+memory as in the file."""
+
 PLAIN = (
     *(pickle.PROTO, pickle.FRAME, pickle.STOP, pickle.MARK, pickle.NONE, pickle.NEWTRUE, pickle.NEWFALSE),
     *(pickle.BININT, pickle.BININT1, pickle.BININT2, pickle.LONG1, pickle.BINFLOAT),
-    *(pickle.BINSTRING, pickle.SHORT_BINSTRING, pickle.BINUNICODE, pickle.SHORT_BINUNICODE),
+    *(pickle.BINSTRING, pickle.SHORT_BINSTRING, pickle.SHORT_BINUNICODE),
     *(pickle.BINBYTES, pickle.SHORT_BINBYTES, pickle.BINPUT, pickle.LONG_BINPUT, pickle.MEMOIZE),
     *(pickle.BINGET, pickle.LONG_BINGET, pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2),
     *(pickle.TUPLE3, pickle.EMPTY_LIST, pickle.APPEND, pickle.APPENDS, pickle.SETITEM, pickle.SETITEMS),
     *(pickle.GLOBAL, pickle.STACK_GLOBAL, pickle.BUILD, pickle.BINPERSID),
 )
 """The instructions that are taken as Python has them, of protocols 1 to 4."""
+
+
+LAST_OF_A_BYTE = 0xC3
+"""No UTF-8 of a character below 256 has a larger byte."""
 
 
 @contextmanager
@@ -117,6 +125,12 @@ class _Machine(pickle._Unpickler):  # the one in Python: that in C can neither c
     def _refuse(self) -> None:
         raise ValueError("an instruction that no weights need")
 
+    def _text(self) -> None:
+        content = self.read(int.from_bytes(self.read(4), "little"))
+        if len(content) > TEXT_LIMIT and max(content) > LAST_OF_A_BYTE:
+            raise ValueError("a text longer than any name")
+        self.append(str(content, "utf-8"))
+
     def _empty_names(self) -> None:
         self.append(Names())
 
@@ -127,4 +141,8 @@ class _Machine(pickle._Unpickler):  # the one in Python: that in C can neither c
 
     dispatch = dict.fromkeys(range(256), _refuse)
     dispatch |= {code: _counted(pickle._Unpickler.dispatch[code]) for (code,) in PLAIN}
-    dispatch |= {pickle.EMPTY_DICT[0]: _counted(_empty_names), pickle.REDUCE[0]: _counted(_call)}
+    dispatch |= {
+        pickle.BINUNICODE[0]: _counted(_text),
+        pickle.EMPTY_DICT[0]: _counted(_empty_names),
+        pickle.REDUCE[0]: _counted(_call),
+    }
