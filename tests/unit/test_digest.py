@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -170,3 +171,14 @@ def test_values_are_digested_whatever_the_order_of_keys() -> None:
     assert digest.value_digest({"a": 1, "b": [1, 2]}) == digest.value_digest({"b": [1, 2], "a": 1})
     assert digest.value_digest({"a": 1}) != digest.value_digest({"a": 2})
     assert digest.value_digest([1, 2]) != digest.value_digest([2, 1])
+
+
+def test_the_rules_digest_data_and_neither_code_nor_folders():
+    """Python keeps folders of its own beside modules, and an edited comment must rerun nothing."""
+    rules = "".join(path.read_text() for path in (digest.ROOT.parents[1] / "workflow/rules").glob("*.smk"))
+    calls = re.findall(r"data_digest\(([^)f]*)\)", rules)
+    patterns = {pattern for call in calls for pattern in re.findall(r'"([^"]+)"', call)}
+    assert {"rounds/*.yaml", "rounds/*.csv", "report/*.html"} <= patterns
+    for pattern in patterns:
+        assert Path(pattern).suffix not in ("", ".py"), pattern
+        assert list(digest.ROOT.glob(pattern)), pattern

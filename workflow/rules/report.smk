@@ -25,7 +25,7 @@ rule report_page:
         runtime=10,
     params:
         code=code("octathlon.report.page"),
-        data=data_digest("report/*", "rounds/*"),
+        data=data_digest("report/*.html", "report/*.css", "report/*.js", "rounds/*.yaml", "rounds/*.csv"),
         options=report_options,
     shell:
         "octathlon report {input.scores:q} --html {output:q} {params.options:q} &> {log:q}"
@@ -49,7 +49,7 @@ rule package:
         runtime=10,
     params:
         code=code("octathlon.scoring.package"),
-        data=data_digest("rounds/*"),
+        data=data_digest("rounds/*.yaml", "rounds/*.csv"),
         folder=subpath(output[0], ancestor=2),
         options=package_options,
     shell:
