@@ -7,7 +7,7 @@ import resource
 import time
 from collections.abc import Callable, Sequence
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from octathlon.errors import OctathlonError
@@ -48,8 +48,12 @@ def damaged(draw: st.DrawFn, seeds: Sequence[bytes]) -> bytes:
     return content[: draw(st.integers(0, len(content)))] if draw(st.integers(0, 9)) == 0 else content
 
 
-def fuzz(read: Callable[[bytes], object], seeds: Sequence[bytes]) -> None:
+def fuzz(read: Callable[[bytes], object], seeds: Sequence[bytes], hostile: Sequence[bytes] = ()) -> None:
     """Give a reader damaged files: it returns or raises an OctathlonError, in time and memory.
+
+    Args:
+        seeds: valid ones, which it reads.
+        hostile: what was once too much for a reader; read as it is, and damaged further.
 
     Raises:
         AssertionError: naming the bound that was broken.
@@ -58,7 +62,7 @@ def fuzz(read: Callable[[bytes], object], seeds: Sequence[bytes]) -> None:
         read(seed)  # what is valid is read
 
     @settings(max_examples=EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-    @given(damaged(seeds))
+    @given(damaged([*seeds, *hostile]))
     def check(content: bytes) -> None:
         began, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         try:
@@ -68,6 +72,8 @@ def fuzz(read: Callable[[bytes], object], seeds: Sequence[bytes]) -> None:
         assert time.process_time() - began < CPU_SECONDS, "too slow"
         assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10 < MEMORY, "too large"
 
+    for content in hostile:
+        check = example(content)(check)
     end = time.monotonic() + SECONDS
     check()
     while time.monotonic() < end:

@@ -106,7 +106,8 @@ def test_tars_in_gzips(read, tmp_path):
 
 
 def test_tars(tmp_path):
-    fuzz(on_disk(index_tar, tmp_path / "a.tar"), [tar_of(FILES)])
+    linked = tarfile.TarInfo("a" * 5000).tobuf(tarfile.GNU_FORMAT) * 200  # long names of long names
+    fuzz(on_disk(index_tar, tmp_path / "a.tar"), [tar_of(FILES)], [linked])
 
 
 def test_gzips(tmp_path):
@@ -123,7 +124,8 @@ def test_json():
         "images": [{"id": 1, "width": 9.5}],
         "annotations": [{"segmentation": [[1, 2.5, 3]], "a": None}],
     }
-    fuzz(lambda content: read_json(content, "a.json"), [json.dumps(document).encode()])
+    deep = [b"[" * 100_000, b"[[],[]]," * 100_000, b'{"a":' * 100_000, b"9" * 5000, b"-1e999"]
+    fuzz(lambda content: read_json(content, "a.json"), [json.dumps(document).encode()], deep)
 
 
 def test_volumes(tmp_path):
@@ -150,12 +152,13 @@ def test_tensor_bundles(tmp_path):
 def test_records(tmp_path):
     files = read_targz(drawn("minigo_models", "checkpoint.tar.gz", tmp_path), 1 << 26)
     seeds = [zlib.decompress(content) for name, content in files.items() if name.endswith(".zz")]
-    fuzz(lambda content: read_examples(zlib.compress(content), "game"), seeds[:2])
+    fuzz(lambda content: read_examples(zlib.compress(content), "game"), seeds[:2], [bytes(1 << 24)])
 
 
 def test_pickled_blobs(tmp_path):
     blobs = {"blobs": {"conv1_w": np.ones((2, 3), np.float32), "step": 3}}
-    fuzz(on_disk(read_blobs, tmp_path / "a.pkl"), [pickle.dumps(blobs, 2)])
+    memo, nested = b"\x80\x02r\xff\xff\xff\x7f.", b"\x80\x02}" + b")" + b"q\0h\0\x86" * 60 + b"Ns."
+    fuzz(on_disk(read_blobs, tmp_path / "a.pkl"), [pickle.dumps(blobs, 2)], [memo, nested, b"(" * 200_000])
 
 
 def test_state_dicts(tmp_path):
