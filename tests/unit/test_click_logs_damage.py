@@ -100,6 +100,13 @@ def test_extremes_are_read(tmp_path):
     assert rows[1] == [0] * 40
 
 
+def test_parts_change_nothing(tmp_path, monkeypatch):
+    content = lines(50, row7={2: ""}, row50={40: ""})
+    whole = read(tmp_path, content)
+    monkeypatch.setattr("octathlon.datasets.click_logs.text.PART", 500)
+    assert read(tmp_path, content) == whole
+
+
 def test_pieces_change_nothing(tmp_path):
     content = lines(50, row7={2: ""}, row50={40: ""})
     assert all(read(tmp_path, content, piece) == read(tmp_path, content) for piece in (200, 1000, 12_000))

@@ -48,10 +48,16 @@ def _blocks(batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     for batch in batches:
         waiting.append(batch)
         if sum(map(len, waiting)) >= BLOCK:
-            yield np.concatenate(waiting)
-            waiting = []
+            yield _joined(waiting)
     if waiting:
-        yield np.concatenate(waiting)
+        yield _joined(waiting)
+
+
+def _joined(waiting: list[np.ndarray]) -> np.ndarray:
+    """All rows; the list, which would keep them in memory twice, is emptied."""
+    rows = np.concatenate(waiting) if len(waiting) > 1 else waiting[0]
+    waiting.clear()
+    return rows
 
 
 def write_bucket(
