@@ -25,7 +25,13 @@ rule report_page:
         runtime=10,
     params:
         code=code("octathlon.report.page"),
-        data=data_digest("report/*.html", "report/*.css", "report/*.js", "rounds/*.yaml", "rounds/*.csv"),
+        data=data_digest(
+            "report/*.html",
+            "report/*.css",
+            "report/*.js",
+            "rounds/*.yaml",
+            "rounds/*.csv",
+        ),
         options=report_options,
     shell:
         "octathlon report {input.scores:q} --html {output:q} {params.options:q} &> {log:q}"
