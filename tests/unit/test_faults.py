@@ -249,6 +249,16 @@ def test_a_sentence_of_a_worker_is_told_without_its_traceback(tmp_path):
         list(load(open_batches(tmp_path), keys, workers=1, pin_memory=False))
 
 
+def test_a_run_on_a_full_disk(tmp_path):
+    settings, data = resolve("benchmarks", "dlrm", "mini", {}), resolve("datasets", "click_logs", "mini", {})
+    registry.synthetic("dlrm").write(tmp_path, settings, data, 1)
+    log = tmp_path / "runs/result_0.txt"
+    with full_disk():
+        said = call("train", "dlrm", "--data", tmp_path, "--output", log)
+    assert said.startswith(f"{log}: cannot write it (File too large); make room")
+    assert files(log.parent) == set()
+
+
 def test_output_that_nobody_has_room_for():
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(

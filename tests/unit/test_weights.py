@@ -62,6 +62,7 @@ def evaluated(name: str, weights: Path, data: Path) -> dict[str, float]:
 def test_weights_give_the_logged_quality_to_the_digit(name, tmp_path, capsys):
     outcome, log = trained(name, made_up(name, tmp_path), tmp_path)
     weights = log.with_suffix(".safetensors")
+    assert weights.stat().st_mode == log.stat().st_mode
     said = about(weights)
     assert said["quality"] == outcome.quality and said["samples"] == outcome.samples > 0
     assert (said["benchmark"], said["scale"], said["seed"], said["ranks"]) == (name, "mini", 3, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,6 +68,8 @@ class _Strict(logging.StreamHandler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno > logging.INFO:
+            if isinstance(fault := sys.exception(), OSError):
+                raise fault  # a full disk, say, which mllog takes for a value that can't be written
             raise ValueError(record.getMessage().strip())
         super().emit(record)
 

@@ -50,7 +50,7 @@ class Weights:
         size = sum(tensor.nbytes for tensor in self._module.state_dict().values())
         if (free := shutil.disk_usage(path.parent).free) < size:
             raise OctathlonError(
-                f"{path}: the weights need {size / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: make room, or set "
+                f"{path}: the weights need {size / 1e6:,.1f} MB, but {free / 1e6:,.1f} MB are free: make room, or set "
                 "keep_weights to false"
             )
 
@@ -68,8 +68,10 @@ class Weights:
         }
         try:
             with publish(self._path) as temporary:
-                temporary.touch()  # with the usual rights, which safetensors would not give
+                temporary.touch()
+                rights = temporary.stat().st_mode  # the usual ones, of which safetensors leaves few
                 save_file(_tensors(self._module), temporary, {"octathlon": json.dumps(about)})
+                temporary.chmod(rights)
         except (OctathlonError, SafetensorError, OSError) as error:
             sys.stderr.write(f"octathlon: the run's weights are lost, its log is not: {error}\n")
 
