@@ -131,7 +131,9 @@ def test_training_on_real_text_learns(prepared: Path, tmp_path: Path) -> None:
     }
     options = {"submitter": "x", "platform": "y", "status": "research", "device": "cpu", "threads": 1}
     log = tmp_path / "result_0.txt"
-    session = Session(benchmark="bert", output=log, data=prepared, seed=1, max_blocks=2, **options)
+    session = Session(
+        benchmark="bert", scale="mini", output=log, data=prepared, seed=1, max_blocks=2, **options
+    )
     outcome = run(BENCHMARK, config.resolve("benchmarks", "bert", "mini", over), session)
     labels = read_shard(prepared / "eval.hdf5").fields["masked_lm_ids"].flat
     frequent = np.bincount(labels).max() / len(labels)
