@@ -87,11 +87,8 @@ def fetch(dataset: str, archive: str, source: str, folder: Path, identity: str) 
     """Get an ARCHIVE of a DATASET, verify it and write its receipt."""
     from octathlon.archives import fetch as archives
     from octathlon.archives.sources import request
-    from octathlon.names import LOGINS, without_login
 
-    given = next(
-        (full for full in os.environ.get(LOGINS, "").split() if without_login(full) == source), source
-    )
+    given = names.with_login(source, os.environ)
     archives.fetch(request(dataset, registry.sources(dataset), archive, given, folder), identity)
 
 

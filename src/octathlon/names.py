@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -62,6 +63,12 @@ LOGINS = "OCTATHLON_LOGINS"
 def without_login(text: str) -> str:
     """A text, or an address, in which no address has a user and a password: what may be shown and written."""
     return LOGIN.sub("", text)
+
+
+def with_login(address: str, environment: Mapping[str, str]) -> str:
+    """The address as the workflow was given it, if it has handed over a login for it."""
+    known = environment.get(LOGINS, "").split()
+    return next((full for full in known if without_login(full) == address), address)
 
 
 def location(text: str) -> str:

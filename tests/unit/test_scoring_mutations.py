@@ -198,15 +198,22 @@ def test_no_mutated_log_gets_a_number_that_the_rules_do_not_allow(tmp_path_facto
             assert run.reason
 
 
+def mutated(name, seed, mutations, at_once):
+    """Ten logs, each one mutated further than the one before."""
+    rng = random.Random(seed)
+    lines = [f":::MLLOG {json.dumps(event)}".encode() for event in closed_log(name)]
+    for _ in range(10):
+        for mutate in rng.choices(mutations, k=at_once):
+            lines = mutate(lines, rng)
+        yield b"\n".join(lines)
+
+
 @settings(max_examples=100, deadline=None, database=None, derandomize=True)
 @given(st.sampled_from(list(RUNS)), st.integers(0, 2**63))
 def test_no_mutated_log_makes_the_check_fail(tmp_path_factory, name, seed):
-    rng = random.Random(seed)
     path = tmp_path_factory.mktemp("check") / "result_0.txt"
-    lines = [f":::MLLOG {json.dumps(event)}".encode() for event in closed_log(name)]
-    for _ in range(10):
-        lines = rng.choice(MUTATIONS)(lines, rng)
-        path.write_bytes(b"\n".join(lines))
+    for text in mutated(name, seed, MUTATIONS, at_once=1):
+        path.write_bytes(text)
         findings = [*check_log(path, "v1.1"), *check_seeds([read_log(path)], None)]
         assert all(finding.words and finding.rule for finding in findings)
 
@@ -234,13 +241,9 @@ def read_line_by_line(path, round_name):
 @settings(max_examples=12, deadline=None, database=None, derandomize=True)
 @given(st.sampled_from(list(RUNS)), st.integers(0, 2**63))
 def test_knowing_lines_again_says_what_parsing_each_of_them_does(tmp_path_factory, name, seed):
-    rng = random.Random(seed)
     path = tmp_path_factory.mktemp("again") / "result_0.txt"
-    lines = [f":::MLLOG {json.dumps(event)}".encode() for event in closed_log(name)]
-    for _ in range(10):
-        for mutate in rng.choices([*MUTATIONS, other_digit, other_digit, other_digit, other_digit], k=4):
-            lines = mutate(lines, rng)
-        path.write_bytes(b"\n".join(lines))
+    for text in mutated(name, seed, [*MUTATIONS, *[other_digit] * 4], at_once=4):
+        path.write_bytes(text)
         expected = read_line_by_line(path, "v1.1")
         assert read_and_check(path, "v1.1", UNFILED) == expected
         assert read_and_check(path, "v1.1", UNFILED) == expected, "once all that can be is known"

@@ -73,7 +73,7 @@ def run(benchmark_class: type[Benchmark], settings: BenchmarkSettings, session: 
             log=session.output,
         )
         benchmark = benchmark_class(settings, facts)
-        if benchmark.loads_in_processes:
+        if benchmark.loads_in_processes and settings.loader_workers:
             check_room(benchmark.synthetic_batch(), settings.loader_workers, _ranks_here(rank, device))
         weights = Weights(
             benchmark,

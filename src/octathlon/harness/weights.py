@@ -43,8 +43,8 @@ class Weights:
         """
         path = self._path
         path.unlink(missing_ok=True)
-        sharded = any(True for _ in self._benchmark.sharded_parameters(model))
-        if not self._benchmark.settings.keep_weights or (self._run.rank and not sharded):
+        writes = self._run.rank == 0 or _is_sharded(self._benchmark, model)
+        if not (self._benchmark.settings.keep_weights and writes):
             return
         self._module = self._benchmark.evaluated(model)
         size = sum(tensor.nbytes for tensor in self._module.state_dict().values())
@@ -129,7 +129,7 @@ def restore(benchmark: Benchmark, model: nn.Module, path: Path, said: About) -> 
         raise OctathlonError(
             f"{path}: its run was on other data than {run.data}: name the prepared data set that it was trained on"
         )
-    sharded = any(True for _ in benchmark.sharded_parameters(model))
+    sharded = _is_sharded(benchmark, model)
     if sharded and said["ranks"] != run.world:
         raise OctathlonError(
             f"{path}: each of {said['ranks']} ranks has kept its own part: start as many ranks"
@@ -139,6 +139,11 @@ def restore(benchmark: Benchmark, model: nn.Module, path: Path, said: About) -> 
         benchmark.evaluated(model).load_state_dict(load_file(own))
     except (OSError, RuntimeError, SafetensorError) as error:
         raise OctathlonError(f"{own}: its weights don't fit the model of its settings ({error})") from error
+
+
+def _is_sharded(benchmark: Benchmark, model: nn.Module) -> bool:
+    """Whether each rank has parameters of its own."""
+    return any(True for _ in benchmark.sharded_parameters(model))
 
 
 def _digest_of_data(run: Run) -> str:

@@ -63,12 +63,9 @@ def check_room(batch: Any, workers: int, ranks: int) -> None:
     Raises:
         OctathlonError: saying what to set.
     """
-    if workers:
-        size = shared_memory.tensor_bytes(batch)
-        purpose = (
-            f"batches of up to {-(-size >> 20)} MiB, by {workers} loader_workers for each of {ranks} ranks,"
-        )
-        shared_memory.require(size * (IN_FLIGHT * workers + 1) * ranks, purpose)
+    size = shared_memory.tensor_bytes(batch)
+    purpose = f"batches of up to {-(-size >> 20)} MiB, by {workers} loader_workers for each of {ranks} ranks,"
+    shared_memory.require(size * (IN_FLIGHT * workers + 1) * ranks, purpose)
 
 
 @contextmanager
