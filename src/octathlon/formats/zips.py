@@ -18,7 +18,7 @@ from octathlon.formats.errors import REMEDY, FormatError
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 DIRECTORY_LIMIT = 1 << 24
-"""Bytes of the list of members; that of COCO's 118,287 training images has some 13 million."""
+"""Bytes of the list of members: for each of COCO's 118,287 training images 46, a name of 26, and extra fields."""
 RATIO, FREE = 32, 1 << 20
 """A member unpacks to so many times its bytes, or to so many bytes, if that is more. COCO's annotations unpack to four
 times theirs; zeros would give a thousand times."""
