@@ -2,9 +2,9 @@
 
     PYTHONPATH=src python benchmarks/gpu/rehearse.py --device cuda --minutes 8 --output rehearsals.json
 
-Each rehearsal is a process of its own, so that none inherits another's memory. A few at a time import and make up their
-data; the device is used by one of them. First all benchmarks as a run would be, then one for each variant, as long as
-there is time. What came out is written anew after each; docs/rehearsal.md says how to read it.
+Each rehearsal is a process of its own, so that none inherits another's memory. A few at a time make up their data and
+compile; then one of them has the device to be measured. First all benchmarks as a run would be, then one for each
+variant, as long as there is time. What came out is written anew after each; docs/rehearsal.md says how to read it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,20 @@ import tempfile
 import time
 import warnings
 from collections import deque
-from multiprocessing.process import BaseProcess
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 from octathlon import registry
 
 ACCELERATORS = 8
-AHEAD = 4
-"""Rehearsals that get ready while another one has the device."""
+AT_A_TIME = 4
+"""Rehearsals: one is measured, the others get ready."""
+COMPILERS = 2
+"""Processes that compile for each: the one that is measured needs a core, too."""
+BENCHMARKS = ("unet3d", "minigo", "maskrcnn", "resnet", "bert", "ssd", "rnnt", "dlrm")
+"""Those first that take longest to get ready."""
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("dlrm", {"cuda_graph": True}),
     ("rnnt", {"precision": "bf16"}),
@@ -62,6 +67,7 @@ def rehearse(
     os.dup2(words.fileno(), sys.stdout.fileno())
     os.dup2(words.fileno(), sys.stderr.fileno())
     warnings.simplefilter("ignore")
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(COMPILERS))
     from octathlon.rehearsal.command import Plan, rehearse_all
 
     plan = Plan(
@@ -97,7 +103,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=8, help="for measuring each")
     parser.add_argument("--minutes", type=float, default=8, help="for all together")
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("benchmarks", nargs="*", default=registry.benchmarks())
+    parser.add_argument("benchmarks", nargs="*", default=BENCHMARKS)
     options = parser.parse_args()
     plan = [(name, {}) for name in options.benchmarks]
     plan += [variant for variant in VARIANTS if variant[0] in options.benchmarks]
@@ -109,29 +115,34 @@ def main() -> None:
             print(line(facts), flush=True)
 
 
-def rehearse_side_by_side(plan, options, folder):
-    """The facts of each rehearsal of the plan, in its order; those that time ran out on are stopped."""
+def rehearse_side_by_side(
+    plan: Sequence[tuple[str, dict[str, Any]]], options: argparse.Namespace, folder: Path
+) -> Iterator[dict[str, Any]]:
+    """The facts of each rehearsal of the plan, as they end; those that time runs out on are stopped."""
     start = time.monotonic()
     deadline = start + options.minutes * 60
     spawn = multiprocessing.get_context("spawn")
-    waiting, running = deque(enumerate(plan)), deque()
+    waiting, running = deque(range(len(plan))), {}
     while waiting or running:
-        while waiting and len(running) < AHEAD:
-            number, (name, settings) = waiting.popleft()
-            process: BaseProcess = spawn.Process(
-                target=rehearse, args=(name, settings, options, folder, str(number))
-            )
+        while waiting and len(running) < AT_A_TIME:
+            number = waiting.popleft()
+            process = spawn.Process(target=rehearse, args=(*plan[number], options, folder, str(number)))
             process.start()
-            running.append((number, process))
-        number, process = running.popleft()
-        process.join(max(deadline - time.monotonic(), 0))
-        if process.is_alive():
+            running[process.sentinel] = number, process
+        ended = wait(list(running), max(deadline - time.monotonic(), 0))
+        for sentinel in ended or list(running):
+            number, process = running.pop(sentinel)
             process.kill()
             process.join()
+            name, settings = plan[number]
+            taken = {
+                "benchmark": name,
+                "settings": settings,
+                "ended_s": round(time.monotonic() - start, 1),
+            }
+            yield taken | facts_of(folder, str(number))
+        if not ended:
             waiting.clear()
-        name, settings = plan[number]
-        taken = {"benchmark": name, "settings": settings, "ended_s": round(time.monotonic() - start, 1)}
-        yield taken | facts_of(folder, str(number))
 
 
 def line(found: dict[str, Any]) -> str:
@@ -146,7 +157,7 @@ def line(found: dict[str, Any]) -> str:
         f"{head} batch {facts['local_batch']}, {training['median_s'] * 1000:.4g} ms, "
         f"{training['samples_per_s']:,.5g} samples/s, {training['share_of_gemm']:.0%} of GEMM, "
         f"{training['kernels']['count']} kernels busy {training['kernels']['busy_s'] * 1000:.4g} ms, "
-        f"{sum(training['synchronisations'].values())} syncs, "
+        f"{sum(training['synchronisations'].values())} syncs, ready in {facts['ready_s']:.3g} s, "
         f"{training.get('device_bytes', training['host_bytes']) / 1e9:.1f} GB{played}"
     )
 

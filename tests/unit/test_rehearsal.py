@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def written(name: str, scale: str, folder: Path, share: float = 1):
 def test_a_rehearsal_measures_every_benchmark(name, tmp_path):
     settings, manifest = written(name, "mini", tmp_path)
     run = Run(seed=1, device=CPU, data=tmp_path, manifest=manifest)
-    facts = rehearse(registry.benchmark_class(name), settings, run, seconds=0.1)
+    facts = rehearse(registry.benchmark_class(name), settings, run, seconds=0.1, turn=nullcontext())
     training = facts["training"]
     assert facts["local_batch"] == facts["wanted_local_batch"] == settings.global_batch_size
     assert training["updates"] >= 3 and training["p95_s"] >= training["median_s"] > 0
@@ -87,7 +88,11 @@ class Wide(Toy):
 def wide(limit: int = 64, **changes):
     settings = BenchmarkSettings(**(DEFAULTS | changes))
     return rehearse(
-        type("Limited", (Wide,), {"limit": limit}), settings, Run(seed=1, device=CPU), seconds=0.05
+        type("Limited", (Wide,), {"limit": limit}),
+        settings,
+        Run(seed=1, device=CPU),
+        seconds=0.05,
+        turn=nullcontext(),
     )
 
 
@@ -114,7 +119,7 @@ class ShortSecondRank(Wide):
 def _fits(rank: int) -> tuple[int, int]:
     settings = BenchmarkSettings(**(DEFAULTS | {"global_batch_size": 8}))
     run = Run(seed=1, device=CPU, rank=rank, world=2)
-    facts = rehearse(ShortSecondRank, settings, run, seconds=0.05)
+    facts = rehearse(ShortSecondRank, settings, run, seconds=0.05, turn=nullcontext())
     return facts["wanted_local_batch"], facts["local_batch"]
 
 

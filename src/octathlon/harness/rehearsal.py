@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +40,23 @@ Facts = dict[str, Any]
 
 
 def rehearse(
-    benchmark_class: type[Benchmark], settings: BenchmarkSettings, run: Run, seconds: float
+    benchmark_class: type[Benchmark],
+    settings: BenchmarkSettings,
+    run: Run,
+    seconds: float,
+    turn: AbstractContextManager[Any],
 ) -> Facts:
     """Measure loading, training and evaluation; where memory is too small, with the largest half, quarter ... of the
     batch that fits.
 
     Args:
-        seconds: about how long it may take. Building and compiling come on top, and one evaluation is always done.
+        seconds: about how long it may take. Building, compiling and two evaluations come on top.
+        turn: entered while the device is measured, where others rehearse on it too.
 
     Returns:
-        `local_batch`, `wanted_local_batch`, `samples` of the data, and a mapping for each of `loader`, `training`,
-        `evaluation` and, of a benchmark that makes its samples, `epoch`; numbers in seconds, bytes, samples.
+        `local_batch`, `wanted_local_batch`, `samples` of the data, `ready_s` (building, compiling, first batches and
+        evaluation), and a mapping for each of `loader`, `training`, `evaluation` and, of a benchmark that makes its
+        samples, `epoch`; numbers in seconds, bytes, samples.
 
     Raises:
         OctathlonError: if the settings don't fit the data or the machine, or no batch fits its memory.
@@ -58,7 +64,7 @@ def rehearse(
     wanted = settings.local_batch_size(run.world)
     while True:
         try:
-            facts = _measure(benchmark_class, settings, run, seconds)
+            facts = _measure(benchmark_class, settings, run, seconds, turn)
             return facts | {"wanted_local_batch": wanted, "local_batch": settings.local_batch_size(run.world)}
         except torch.OutOfMemoryError:
             local = settings.local_batch_size(run.world)
@@ -71,9 +77,14 @@ def rehearse(
 
 
 def _measure(
-    benchmark_class: type[Benchmark], settings: BenchmarkSettings, run: Run, seconds: float
+    benchmark_class: type[Benchmark],
+    settings: BenchmarkSettings,
+    run: Run,
+    seconds: float,
+    turn: AbstractContextManager[Any],
 ) -> Facts:
     _forget_peaks(run.device)
+    start = time.perf_counter()
     benchmark = benchmark_class(settings.model_copy(update={"loader_workers": 0}), run)
     seed_alike(run.seed)
     model = benchmark.build_model()
@@ -82,15 +93,20 @@ def _measure(
     model.train()
     batches, loader = _load(benchmark, seconds * LOADING)
     updates = _Updates(benchmark, model, optimizer, batches)
-    training = _train(benchmark, updates, seconds * TRAINING)
-    # The evaluation is measured as a run does it: with the workers that were of no use to what came before.
+    _warm_up(updates.trainer, run.device)  # which compiles
+    # Evaluations are as a run does them: with the workers that are of no use to training on kept batches.
     benchmark.settings = settings
-    rest = seconds * (1 - LOADING - TRAINING)
-    epoch = dict(benchmark.rehearse_epoch(model, rest))
-    evaluation = _evaluate(benchmark, model, rest)
+    first = None if benchmark.evaluates_off_the_clock else _timed_evaluation(benchmark, model)
+    model.train()
+    ready = time.perf_counter() - start
+    with turn:
+        training = _train(benchmark, updates, seconds * TRAINING)
+        epoch = dict(benchmark.rehearse_epoch(model, seconds * (1 - LOADING - TRAINING)))
+        evaluation = None if first is None else {"first_s": first} | _evaluate(benchmark, model)
     counts = benchmark.sample_counts()
     return {
         "samples": {"train": counts.train, "evaluation": counts.evaluation},
+        "ready_s": ready,
         "loader": loader,
         "training": training | _peaks(run.device),
         "evaluation": evaluation,
@@ -230,7 +246,6 @@ class _Updates:
 
 
 def _train(benchmark: Benchmark, updates: _Updates, seconds: float) -> Facts:
-    _warm_up(updates.trainer, benchmark.run.device)
     updates.timed(WARM_UP)
     counter = FlopCounterMode(display=False)
     with uncompiled(), counter:
@@ -302,16 +317,9 @@ def _gemm_rate(benchmark: Benchmark) -> float:
     return 2 * side**3 / fastest
 
 
-def _evaluate(benchmark: Benchmark, model: torch.nn.Module, seconds: float) -> Facts | None:
-    """Of a second evaluation, if there is time: the first one also compiles kernels and opens files.
-
-    None where evaluating is off the clock.
-    """
-    if benchmark.evaluates_off_the_clock:
-        return None
+def _evaluate(benchmark: Benchmark, model: torch.nn.Module) -> Facts:
+    """Of an evaluation that isn't the first: that one also starts workers, opens files and chooses kernels."""
     took = _timed_evaluation(benchmark, model)
-    if world.from_first(took < seconds):  # the ranks evaluate together
-        took = _timed_evaluation(benchmark, model)
     samples = benchmark.sample_counts().evaluation
     return {"samples": samples, "seconds": took, "samples_per_s": samples / took}
 

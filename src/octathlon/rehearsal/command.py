@@ -43,7 +43,7 @@ class Plan:
     """For each benchmark, building and compiling not counted."""
     seed: int
     turn: AbstractContextManager[Any] = nullcontext()
-    """Entered while the device is used, where others rehearse on it too."""
+    """Entered while the device is measured, where others rehearse on it too."""
 
 
 def rehearse_all(benchmarks: list[str], plan: Plan, output: Path | None = None) -> None:
@@ -103,8 +103,7 @@ def _rehearse(benchmark: str, plan: Plan, rank: Rank, device: torch.device) -> d
             data=folder,
             manifest=read_json(folder / "manifest.json"),
         )
-        with plan.turn:
-            measured = rehearse(registry.benchmark_class(benchmark), settings, run, plan.seconds)
+        measured = rehearse(registry.benchmark_class(benchmark), settings, run, plan.seconds, plan.turn)
     samples = samples or measured["samples"]
     facts = {"precision": whole.precision, "global_batch": whole.global_batch_size} | measured
     return facts | {"forecast": forecast(benchmark, whole, measured, samples, system)}
