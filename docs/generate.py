@@ -75,36 +75,41 @@ def results() -> str:
 
 
 PUBLISHED_RATES = {
-    "resnet": 6555,
-    "maskrcnn": 170,
-    "unet3d": 68.9,
-    "rnnt": 1664,
-    "bert": 838,
-    "dlrm": 7.40e6,
+    "resnet": (6555, 7950),
+    "maskrcnn": (170, None),
+    "unet3d": (68.9, 76.0),
+    "rnnt": (1664, None),
+    "bert": (838, 998),
+    "dlrm": (7.40e6, None),
 }
-"""Samples a second of each of eight H100-SXM5 in NVIDIA's v2.1 entries, by their logs' throughput events."""
+"""Samples a second of each of eight H100-SXM5 in NVIDIA's v2.1 entries, and of eight H200 in its v4.0 entries, by their
+logs' throughput events."""
 
 
 def rehearsals() -> str:
     """One row per rehearsal that docs/rehearsals.json holds, in the format of `benchmarks/gpu/rehearse.py`."""
-    head = "benchmark|settings|batch|ms|samples/s|of NVIDIA's|kernels|their ms|GB|alone"
+    head = "benchmark|settings|batch|ms|samples/s|of an H100|of an H200|kernels|their ms|GB|eval/s|ready in s|run, s"
     rows = [tuple(head.split("|"))]
     for found in json.loads((ROOT / "docs/rehearsals.json").read_text()):
         name, settings = found["benchmark"], found["settings"]
-        training = found["benchmarks"][name]["training"]
+        facts = found["benchmarks"][name]
+        training, evaluation = facts["training"], facts["evaluation"]
         kernels, rate = training["kernels"], training["samples_per_s"]
+        published = (rate / each if each else None for each in PUBLISHED_RATES.get(name, (None, None)))
         rows.append(
             (
                 name,
-                ", ".join(f"{key}: {json.dumps(value)}" for key, value in settings.items()) or "eager",
-                str(found["benchmarks"][name]["local_batch"]),
+                ", ".join(f"{key}: {json.dumps(value)}" for key, value in settings.items()),
+                str(facts["local_batch"]),
                 f"{training['median_s'] * 1000:.4g}",
                 f"{rate:,.4g}",
-                f"{rate / PUBLISHED_RATES[name]:.2f}" if name in PUBLISHED_RATES else "",
+                *("" if each is None else f"{each:.2f}" for each in published),
                 str(kernels["count"]),
                 f"{kernels['busy_s'] * 1000:.4g}",
                 f"{training['device_bytes'] / 1e9:.1f}",
-                "yes" if found["alone"] else "no",
+                f"{evaluation['samples_per_s']:,.4g}" if evaluation else "",
+                f"{facts['ready_s']:.3g}",
+                f"{facts['forecast']['run_s']:,.0f}",
             )
         )
     return _table(rows)
