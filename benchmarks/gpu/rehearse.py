@@ -118,11 +118,20 @@ def main() -> None:
 def rehearse_side_by_side(
     plan: Sequence[tuple[str, dict[str, Any]]], options: argparse.Namespace, folder: Path
 ) -> Iterator[dict[str, Any]]:
-    """The facts of each rehearsal of the plan, as they end; those that time runs out on are stopped."""
+    """The facts of each rehearsal of the plan, as they end; those that time runs out on are stopped, or not begun."""
     start = time.monotonic()
     deadline = start + options.minutes * 60
     spawn = multiprocessing.get_context("spawn")
     waiting, running = deque(range(len(plan))), {}
+
+    def told(number: int, facts: dict[str, Any]) -> dict[str, Any]:
+        name, settings = plan[number]
+        return {
+            "benchmark": name,
+            "settings": settings,
+            "ended_s": round(time.monotonic() - start, 1),
+        } | facts
+
     while waiting or running:
         while waiting and len(running) < AT_A_TIME:
             number = waiting.popleft()
@@ -130,19 +139,17 @@ def rehearse_side_by_side(
             process.start()
             running[process.sentinel] = number, process
         ended = wait(list(running), max(deadline - time.monotonic(), 0))
-        for sentinel in ended or list(running):
+        for sentinel in ended:
             number, process = running.pop(sentinel)
-            process.kill()
             process.join()
-            name, settings = plan[number]
-            taken = {
-                "benchmark": name,
-                "settings": settings,
-                "ended_s": round(time.monotonic() - start, 1),
-            }
-            yield taken | facts_of(folder, str(number))
+            yield told(number, facts_of(folder, str(number)))
         if not ended:
-            waiting.clear()
+            for number, process in running.values():
+                process.kill()
+                process.join()
+                yield told(number, {"error": "time ran out"})
+            yield from (told(number, {"error": "time ran out"}) for number in waiting)
+            return
 
 
 def line(found: dict[str, Any]) -> str:

@@ -276,3 +276,40 @@ def test_what_cannot_be_rehearsed_is_said_in_a_sentence(tmp_path):
     assert "dlrm: global_batch_size 128 does not divide into 3 ranks" in done.stdout
     facts = json.loads((tmp_path / "dlrm.json").read_text())["benchmarks"]["dlrm"]
     assert facts["error"].startswith("global_batch_size 128 does not divide")
+
+
+def all_on_one_device(output: Path, *arguments: str) -> list[str]:
+    script = Path(__file__).parents[2] / "benchmarks/gpu/rehearse.py"
+    options = [
+        "--device",
+        "cpu",
+        "--scale",
+        "mini",
+        "--accelerators",
+        "1",
+        "--seconds",
+        "1",
+        "--output",
+        output,
+    ]
+    command = [sys.executable, script, *options, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+def test_one_script_rehearses_with_the_settings_and_with_others(tmp_path):
+    lines = all_on_one_device(tmp_path / "found.json", "ssd")
+    first, other = json.loads((tmp_path / "found.json").read_text())
+    assert {str(first["settings"]), str(other["settings"])} == {"{}", "{'compile': 'none'}"}
+    for found, said in zip((first, other), lines, strict=True):
+        facts = found["benchmarks"]["ssd"]
+        assert (
+            said.startswith(f"ssd {found['settings'] or ''} (") and f"batch {facts['local_batch']}," in said
+        )
+        assert facts["evaluation"]["seconds"] > 0 and 0 < facts["ready_s"] < found["ended_s"]
+
+
+def test_the_script_ends_in_time_and_says_what_was_not_measured(tmp_path):
+    all_on_one_device(tmp_path / "found.json", "--minutes", "0", "ssd", "dlrm", "resnet")
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert [each["error"] for each in found] == ["time ran out"] * 6
