@@ -6,8 +6,8 @@
 
 A benchmark is built through its contract on made-up data, as for a rehearsal, and so are its peers, see `peers.py`. A
 step is a whole update of a small batch; an evaluation is that of the few samples that LOADS gives. Figures are CPU
-seconds of one thread in fp32, medians of rounds in which ours and the peers take turns; the ratio is the peer's time by
-ours. A peer that can't be imported is named and left out.
+seconds of one thread in fp32, nothing compiled, medians of rounds in which ours and the peers take turns; the ratio is
+the peer's time by ours. A peer that can't be imported is named and left out.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def prepare(name: str, scale: str, folder: Path) -> tuple[Any, Run]:
     synthetic = chosen.synthetic | {"eval" if name == "minigo" else "evaluated": chosen.evaluated}
     data = resolve("datasets", registry.dataset_of(name), scale, {"synthetic": synthetic})
     over = {"global_batch_size": chosen.batch, "gradient_accumulation_steps": 1, "precision": "fp32"}
-    over |= {"loader_workers": 0, "division": "open"} | chosen.settings
+    over |= {"compile": "none", "loader_workers": 0, "division": "open"} | chosen.settings
     settings = resolve("benchmarks", name, scale, over)
     settings = registry.synthetic(name).write(folder, settings, data, SHARE)
     manifest = read_json(folder / "manifest.json")

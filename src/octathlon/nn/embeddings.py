@@ -68,33 +68,38 @@ class ShardedEmbeddings(nn.Module):
             sent = indices.index_select(1, self._order).T.contiguous()
             dist.all_to_all_single(asked, sent, [own] * world, self._counts)
         rows = asked + self._starts.repeat(world).unsqueeze(1)
-        return _Exchanged.apply(dense, embedding(rows, self.weight, sparse=True), self._counts)
+        return _LookedUp.apply(dense, self.weight, rows, self._counts)
 
 
-class _Exchanged(torch.autograd.Function):
+class _LookedUp(torch.autograd.Function):
     """`dense`, and behind it what all ranks looked up for this one, in one tensor that nothing copies together."""
 
     @staticmethod
-    def forward(ctx: Any, dense: Tensor, vectors: Tensor, counts: Sequence[int]) -> Tensor:
-        ctx.counts, ctx.kind, ctx.shape = counts, vectors.dtype, vectors.shape
+    def forward(ctx: Any, dense: Tensor, weight: Tensor, rows: Tensor, counts: Sequence[int]) -> Tensor:
+        ctx.save_for_backward(rows)
+        ctx.counts, ctx.kind, ctx.table = counts, weight.dtype, weight.shape
         joined = dense.new_empty((1 + sum(counts), *dense.shape))
         joined[0] = dense
-        if len(counts) == 1:
-            joined[1:] = vectors
+        if len(counts) > 1:
+            own = [len(rows) // len(counts)] * len(counts)
+            dist.all_to_all_single(joined[1:], embedding(rows, weight).to(dense.dtype), counts, own)
+        elif dense.dtype == weight.dtype:
+            torch.index_select(weight, 0, rows.flatten(), out=joined[1:].view(-1, weight.shape[1]))
         else:
-            own = [len(vectors) // len(counts)] * len(counts)
-            dist.all_to_all_single(joined[1:], vectors.to(dense.dtype), counts, own)
+            joined[1:] = embedding(rows, weight)
         return joined
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        (rows,) = ctx.saved_tensors
         own, world = gradient[1:], len(ctx.counts)
         if world > 1:  # the sum of the ranks' gradients arrives; wanted is their mean
-            own = gradient.new_empty(ctx.shape)
+            own = gradient.new_empty((*rows.shape, gradient.shape[2]))
             dist.all_to_all_single(own, gradient[1:].contiguous(), [len(own) // world] * world, ctx.counts)
             own = own.to(ctx.kind).div_(world)
-        # In their final order at once: the look-up's gradient would otherwise copy them once more.
-        return gradient[0], own.to(ctx.kind, memory_format=torch.contiguous_format), None
+        entries = own.to(ctx.kind, memory_format=torch.contiguous_format).flatten(0, 1)
+        sparse = torch.sparse_coo_tensor(rows.flatten()[None], entries, ctx.table, check_invariants=False)
+        return gradient[0], sparse, None, None
 
 
 @torch.no_grad()
