@@ -99,7 +99,8 @@ def _extract(number: int, archives: Path, out: Path, settings: Settings) -> dict
                 found = article(page.number, page.title, page.text)
                 if sum(map(found.count, ".?!")) > ENDS_LIMIT:
                     raise OctathlonError(
-                        f"{archives / DUMP}: page {page.number} has more sentences than an article; fetch the dump again"
+                        f"{archives / DUMP}: page {page.number} has more sentences than any article; "
+                        "fetch the dump again"
                     )
                 sizes.append(file.write(found.encode()))
     with publish(text.with_name(table)) as temporary, temporary.open("wb") as file:
