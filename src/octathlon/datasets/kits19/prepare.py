@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from octathlon.datasets.kits19.case import CLASSES, case_files, case_name, read_case
 from octathlon.datasets.kits19.resample import SPACING, resample_image, resample_label, target_shape
@@ -107,6 +106,8 @@ def class_boxes(label: np.ndarray, path: Path) -> dict[str, list[list[list[int]]
     Raises:
         OctathlonError: naming `path`, the label's file, if a class has more than COMPONENT_LIMIT components.
     """
+    from scipy import ndimage
+
     boxes = {}
     for number, around in enumerate(ndimage.find_objects(label, len(CLASSES) - 1), start=1):
         if around:
