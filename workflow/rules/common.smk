@@ -187,11 +187,20 @@ def source(wildcards):
     }
 
 
+def requested(wildcards):
+    """The request for an archive; a user may ask for one that the run does not need."""
+    names = wildcards.dataset, wildcards.archive
+    return REQUESTED.get(names) or archive_request(CONFIG, *names)
+
+
+def download_slots(wildcards):
+    """How many of the slots for downloads an archive takes: what is at hand or drawn waits for none."""
+    return int(requested(wildcards).is_download())
+
+
 def archive_identity(wildcards):
     """Changes exactly when the archive's content does, so a job with it reruns exactly then."""
-    wanted = REQUESTED.get((wildcards.dataset, wildcards.archive)) or archive_request(
-        CONFIG, wildcards.dataset, wildcards.archive
-    )
+    wanted = requested(wildcards)
     return identity(wanted.receipt, wanted.watched())
 
 
