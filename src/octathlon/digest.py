@@ -91,17 +91,18 @@ def _imports(name: str) -> tuple[str, ...]:
 
 
 def _running(node: ast.AST) -> Iterator[ast.AST]:
-    """All nodes below, but none of `if TYPE_CHECKING`: what is imported there never runs."""
-    for child in ast.iter_child_nodes(node):
-        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
-            yield child
-            yield from _running(child)
+    """All statements below, but none of `if TYPE_CHECKING`: what is imported there never runs."""
+    for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for child in getattr(node, block, ()):
+            if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+                yield child
+                yield from _running(child)
 
 
 @cache
 def _tree_digest(name: str) -> str:
     tree = _tree(name)
-    for node in ast.walk(tree):
+    for node in (tree, *_running(tree)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             node.body = [statement for statement in node.body if not _is_string(statement)]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()

@@ -181,8 +181,16 @@ def test_a_user_may_bring_what_could_be_downloaded(tmp_path: Path) -> None:
     with Site({"/file.tar": BODY}) as site:
         (tmp_path / "downloads").mkdir()
         (tmp_path / "downloads" / "a.tar").write_bytes(BODY)
-        fetch(wanted(tmp_path, urls=(site.url(),)), "")
+        own = wanted(tmp_path, urls=(site.url(),))
+        fetch(own, "")
         assert site.requests == []
+    assert not own.is_download()
+
+
+def test_only_what_is_downloaded_takes_a_slot(tmp_path: Path) -> None:
+    sources = {"upstream": True, "https://example.org/x": True, "miniature": False, str(tmp_path): False}
+    found = {name: wanted(tmp_path, name, urls=("https://example.org/a",)).is_download() for name in sources}
+    assert found == sources
 
 
 def test_a_cut_day_of_click_logs_is_refused_before_a_byte_and_told_with_what_is_known(tmp_path: Path) -> None:

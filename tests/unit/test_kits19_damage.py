@@ -123,11 +123,33 @@ def test_a_volume_is_no_larger_than_its_file_can_hold(paths: tuple[Path, Path]) 
     assert f"{paths[1]}: shape (400, 200, 200), but the image has" in complaint(paths[1])
 
 
-def test_a_volume_that_would_grow_beyond_all_bounds_is_refused(tmp_path: Path) -> None:
-    """Voxels of 20 mm are 3,472 of the prepared ones."""
-    volume, spacing = np.zeros((40, 40, 40), np.uint8), (20.0, 20.0, 20.0)
+@pytest.mark.parametrize(
+    ("shape", "spacing", "message"),
+    [
+        ((40, 40, 40), (20.0, 20.0, 20.0), r"shape \(500, 666, 666\) at .* is not that of a CT volume"),
+        (
+            (4, 400, 400),
+            (1.6, 6.0, 6.0),
+            r"shape \(4, 2000, 2000\) at",
+        ),  # four times as much once it is padded
+        ((1, 4, 5000), (1.6, 1.0, 1.0), r"\[1.6, 4.0, 5000.0\] mm are not those of a patient"),
+    ],
+)
+def test_a_volume_that_would_grow_beyond_all_bounds_is_refused(
+    tmp_path: Path, shape: tuple[int, int, int], spacing: tuple[float, float, float], message: str
+) -> None:
+    volume = np.zeros(shape, np.uint8)
     write_case(tmp_path, 7, volume, volume, spacing)
-    with pytest.raises(OctathlonError, match="221,778,000 voxels .* are not those of a CT volume"):
+    with pytest.raises(OctathlonError, match=rf"imaging\.nii\.gz: {message}"):
+        prepare.prepare("train-000", tmp_path, tmp_path / "out", settings(train_cases=[7], eval_cases=[8]))
+
+
+def test_a_label_in_a_thousand_pieces_is_refused(tmp_path: Path) -> None:
+    """Each takes a kilobyte in Python, and no byte of the archive."""
+    label = np.zeros((44, 44, 44), np.uint8)
+    label[::2, ::2, ::2] = 2
+    write_case(tmp_path, 7, label, label, (1.6, 1.2, 1.2))
+    with pytest.raises(OctathlonError, match=r"segmentation\.nii\.gz: a tumour in 10,648 pieces"):
         prepare.prepare("train-000", tmp_path, tmp_path / "out", settings(train_cases=[7], eval_cases=[8]))
 
 

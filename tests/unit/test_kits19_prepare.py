@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import tracemalloc
 from pathlib import Path
 
 import h5py
@@ -22,6 +23,7 @@ from octathlon.datasets.kits19.resample import resample_image, resample_label, t
 from octathlon.errors import OctathlonError
 from octathlon.receipts import read_json
 
+PATH = Path("segmentation.nii.gz")
 CASES = {  # the reference's functions on `waves`: input sum; output shape, sum, mean, std; corners; classes; MD5s
     "padded": ((40, 96, 80), (3.0, 0.78125, 0.78125))
     + (-7_826_972.222, (128, 128, 128), -1_594_199.82, -0.760174, 1.789260)
@@ -118,6 +120,16 @@ def test_a_case_is_padded_with_its_edge_after_it_was_normalised() -> None:
     assert label[:, 0, 0].tolist() == [1, 1, 2, 2, 2]
 
 
+@pytest.mark.parametrize(("shape", "new"), [((1500, 1500, 1), (94, 125, 16)), ((8, 8, 8), (1000, 1000, 16))])
+def test_flat_volumes_take_no_more_memory_than_others(shape: tuple[int, ...], new: tuple[int, ...]) -> None:
+    """Of few columns, but large ones: a block of 16 would take a gigabyte."""
+    tracemalloc.start()
+    resample_image(np.zeros(shape), new)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200 << 20
+
+
 # Boxes -----------------------------------------------------------------------------------------------
 
 
@@ -127,7 +139,7 @@ def test_boxes_are_those_of_the_two_largest_boxes_not_of_the_most_voxels() -> No
     label[5, 5, 5:19] = 1  # 14 in a box of 14
     label[10:15, 10, 3] = label[10, 10:15, 3] = 1  # 9 in a box of 25
     label[18, 18, 18] = 2
-    boxes = prepare.class_boxes(label)
+    boxes = prepare.class_boxes(label, PATH)
     assert boxes == {
         "kidney": [[[10, 15], [10, 15], [3, 4]], [[5, 6], [5, 6], [5, 19]]],
         "tumour": [[[18, 19], [18, 19], [18, 19]]],
@@ -137,10 +149,10 @@ def test_boxes_are_those_of_the_two_largest_boxes_not_of_the_most_voxels() -> No
 def test_voxels_that_only_touch_at_an_edge_are_two_components_and_an_absent_class_has_no_box() -> None:
     label = np.zeros((4, 4, 4), np.uint8)
     label[0, 0, 0] = label[0, 1, 1] = 2
-    boxes = prepare.class_boxes(label)
+    boxes = prepare.class_boxes(label, PATH)
     assert sorted(boxes) == ["tumour"]
     assert sorted(boxes["tumour"]) == [[[0, 1], [0, 1], [0, 1]], [[0, 1], [1, 2], [1, 2]]]
-    assert prepare.class_boxes(np.zeros((4, 4, 4), np.uint8)) == {}
+    assert prepare.class_boxes(np.zeros((4, 4, 4), np.uint8), PATH) == {}
 
 
 # The whole -------------------------------------------------------------------------------------------

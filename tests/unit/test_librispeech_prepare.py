@@ -83,6 +83,21 @@ def test_the_order_in_the_archive_changes_nothing(tmp_path: Path, prepared: Path
         np.testing.assert_array_equal(ours.tokens(number), theirs.tokens(number))
 
 
+def test_recordings_lie_in_the_archives_order_whoever_was_decoded_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each long one is followed by short ones, which other threads finish before it."""
+    monkeypatch.setattr(recordings, "DECODERS", 4)
+    spoken = [made.samples(number, 400 if number % 5 else 200_000) for number in range(30)]
+    files = {f"{CHAPTER}-{number:04d}.flac": flac(each) for number, each in enumerate(spoken)}
+    text = "".join(f"7-70-{number:04d} A\n" for number in range(30)).encode()
+    archives = write(tmp_path, files | {f"{CHAPTER}.trans.txt": text})
+    recordings.write_part("train-clean-100", archives / "train-clean-100.tar.gz", tmp_path)
+    np.testing.assert_array_equal(
+        np.fromfile(tmp_path / "train-clean-100.pcm", "<i2"), np.concatenate(spoken)
+    )
+
+
 def test_a_miniature_goes_all_the_way(tmp_path: Path) -> None:
     """3 x 3 x 8 utterances and the one that is too long; the same bytes each time."""
     first, again = (prepare_all(made.draw(tmp_path / each), tmp_path / each / "out") for each in "ab")

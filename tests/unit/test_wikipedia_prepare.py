@@ -176,6 +176,20 @@ def test_a_dump_without_articles_is_named(archives: Path, tmp_path: Path) -> Non
         prepare.prepare("text-00000", here, tmp_path, settings())
 
 
+@pytest.mark.parametrize("ends", ["?!", "&amp;#46; "])
+def test_a_page_of_nothing_but_sentence_ends_is_named(tmp_path: Path, ends: str) -> None:
+    """However they are written: looking at a million of them takes a minute."""
+    one_job = settings(extract_jobs=1)
+
+    def extract(count: int) -> None:
+        write_dump(tmp_path / prepare.DUMP, OPENING + page(7, ends * count) + CLOSING)
+        prepare.prepare("extract-000", tmp_path, tmp_path / "out", one_job)
+
+    extract(prepare.ENDS_LIMIT // 3)
+    with pytest.raises(OctathlonError, match=rf"{prepare.DUMP}: page 7 has more sentences.*; fetch"):
+        extract(prepare.ENDS_LIMIT + 1)
+
+
 def test_a_failed_step_leaves_nothing(archives: Path, tmp_path: Path) -> None:
     here = tmp_path / "archives"
     shutil.copytree(archives, here)

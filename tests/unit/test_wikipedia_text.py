@@ -157,10 +157,10 @@ def test_what_nothing_closes_takes_time_in_proportion(tmp_path: Path) -> None:
         "from octathlon.datasets.wikipedia.cleanup import clean_lines\n"
         "from octathlon.datasets.wikipedia.tokens import Tokenizer\n"
         "from octathlon.datasets.wikipedia.wikitext import article\n"
-        "tokenizer = Tokenizer(['[PAD]', '[UNK]', 'a'])\n"
+        "tokenizer = Tokenizer(['[PAD]', '[UNK]', '0', '1', '##0', '##1'])\n"
         "for text in json.load(open(sys.argv[1])):\n"
         "    article(1, 'A', text), list(clean_lines([text]))\n"
-        "tokenizer.documents([' ' * 200_000])\n"
+        "tokenizer.documents([' ' * 200_000, ' '.join(f'{number:0190b}' for number in range(11_000))])\n"
     )
     subprocess.run([sys.executable, "-c", code, tmp_path / "texts.json"], check=True)
 

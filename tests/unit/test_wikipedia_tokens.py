@@ -102,6 +102,7 @@ def test_characters_that_are_not_looked_at_have_no_say() -> None:
         (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n", r"\[MASK\] is missing"),
         (b"a\n[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n", "begins with .PAD."),
         (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\na\n", "different pieces"),
+        (b"[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n" + b"a" * 33 + b"\n", "more than 32 characters"),
         (b"[PAD]\n\xff\n", "cannot read the vocabulary"),
     ],
 )

@@ -15,7 +15,7 @@ rule archive:
     resources:
         mem_mb=500,
         runtime=2880,
-        downloads=1,
+        downloads=download_slots,
     params:
         code=archive_code,
         source=source,

@@ -2,6 +2,7 @@
 import atexit
 import json
 import os
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -72,6 +73,7 @@ def archive_request(checked, dataset, name):
 
 
 CONFIG, REQUESTS = checked_config()
+REQUESTED = {(request.dataset, request.archive.name): request for request in REQUESTS}
 KEYS = CONFIG.keys
 os.environ[names.LOGINS] = " ".join(
     {request.address for request in REQUESTS if request.address != request.source}
@@ -185,9 +187,20 @@ def source(wildcards):
     }
 
 
+def requested(wildcards):
+    """The request for an archive; a user may ask for one that the run does not need."""
+    names = wildcards.dataset, wildcards.archive
+    return REQUESTED.get(names) or archive_request(CONFIG, *names)
+
+
+def download_slots(wildcards):
+    """How many of the slots for downloads an archive takes: what is at hand or drawn waits for none."""
+    return int(requested(wildcards).is_download())
+
+
 def archive_identity(wildcards):
     """Changes exactly when the archive's content does, so a job with it reruns exactly then."""
-    wanted = archive_request(CONFIG, wildcards.dataset, wildcards.archive)
+    wanted = requested(wildcards)
     return identity(wanted.receipt, wanted.watched())
 
 
@@ -195,7 +208,12 @@ def archive_code(wildcards):
     settings = CONFIG.datasets[wildcards.dataset]
     if settings.source_of(wildcards.archive) == "miniature":
         return code(f"octathlon.miniatures.{wildcards.dataset}")
-    return data_digest(f"datasets/{wildcards.dataset}/sources.yaml")
+    return sources_digest(wildcards.dataset)
+
+
+@cache
+def sources_digest(dataset):
+    return data_digest(f"datasets/{dataset}/sources.yaml")
 
 
 def manifest(wildcards):

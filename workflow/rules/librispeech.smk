@@ -12,7 +12,7 @@ rule librispeech_part:
         part=r"[a-z]+(-[a-z0-9]+)+",
     conda:
         "../../envs/octathlon.yaml"
-    threads: 1
+    threads: 8
     resources:
         mem_mb=1000,
         runtime=240,

@@ -114,6 +114,10 @@ class Request:
             return None
         return Path(self.source) / self.archive.name
 
+    def is_download(self) -> bool:
+        """Whether it comes over a network, which few of them should share at a time."""
+        return self.source != "miniature" and self.local() is None
+
     def top(self) -> Path | None:
         """The folder that the archive's name counts from, where it is one of this machine and not `downloads`."""
         if self.source.startswith("file:"):

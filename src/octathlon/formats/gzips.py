@@ -1,12 +1,12 @@
-"""gzip -> bytes, with a limit to what it may unpack to."""
+"""gzip -> bytes, by Intel's isal, three times as fast as zlib, with a limit to what it may unpack to."""
 
 from __future__ import annotations
 
-import gzip
 import io
-import zlib
 from pathlib import Path
 from typing import BinaryIO
+
+from isal import igzip, isal_zlib
 
 from octathlon.formats.errors import FormatError, unreadable
 
@@ -25,11 +25,11 @@ def open_gzip(path: Path, limit: int) -> BinaryIO:
 
 
 class _Gunzip(io.RawIOBase):
-    """`gzip`'s reader with a limit, and errors that name the file."""
+    """isal's reader with a limit, and errors that name the file."""
 
     def __init__(self, path: Path, limit: int) -> None:
         self._path, self._limit, self._left = path, limit, limit
-        self._file = gzip.open(path, "rb")  # noqa: SIM115 - closed by close()
+        self._file = igzip.open(path, "rb")  # noqa: SIM115 - closed by close()
 
     def readable(self) -> bool:
         return True
@@ -37,7 +37,7 @@ class _Gunzip(io.RawIOBase):
     def readinto(self, buffer: bytearray | memoryview) -> int:
         try:
             count = self._file.readinto(buffer)
-        except (EOFError, zlib.error, OSError) as error:
+        except (EOFError, isal_zlib.error, OSError) as error:
             raise FormatError(f"{self._path}: truncated or damaged ({error}); fetch it again") from error
         self._left -= count
         if self._left < 0:

@@ -17,7 +17,7 @@ from octathlon.formats.gzips import open_gzip
 
 VOXEL_LIMIT = 1 << 29
 """KiTS19's largest volume has 0.28 billion."""
-VOXELS_PER_BYTE, FREE_VOXELS = 16, 1 << 22
+VOXELS_PER_BYTE, FREE_VOXELS = 4, 1 << 22
 """Of the compressed file. Noise does not compress: the real volumes at hand have up to 2.3; small ones may be empty."""
 HEADER_LIMIT = 1 << 20
 """No header, extensions included, has more bytes; without extensions it has 352."""
@@ -25,6 +25,8 @@ SCALE_LIMIT = 1e9
 """Neither slope nor intercept is larger: no scanner's units are, and products must remain numbers."""
 SPACING_LIMITS = (0.1, 20.0)
 """Millimetres; KiTS19 has from 0.4375 to 5."""
+EXTENT_LIMIT = 3000
+"""Millimetres along an axis: nobody is longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,10 @@ def _read_header(stream: BinaryIO, path: Path) -> tuple[Nifti1Header, tuple]:
     _check_scale(float(header["scl_slope"]), float(header["scl_inter"]), path)
     if not ((spacing >= SPACING_LIMITS[0]) & (spacing <= SPACING_LIMITS[1])).all():
         raise FormatError(f"{path}: a spacing of {spacing.round(4).tolist()} mm is impossible; {REMEDY}")
+    if (spacing * shape).max() > EXTENT_LIMIT:
+        raise FormatError(
+            f"{path}: {(spacing * shape).round(1).tolist()} mm are not those of a patient; {REMEDY}"
+        )
     return header, (tuple(spacing.tolist()), axes)
 
 

@@ -21,18 +21,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
-from octathlon.datasets.click_logs.dictionary import Appearances, Numbers
 from octathlon.datasets.click_logs.rows import CATEGORIES, COLUMNS, DTYPE, FIRST_CATEGORY
 from octathlon.datasets.click_logs.settings import Settings
 from octathlon.datasets.click_logs.shuffle import day_files, write_bucket, write_day
-from octathlon.datasets.click_logs.text import NAMES, read_day
 from octathlon.errors import OctathlonError
 from octathlon.receipts import describe, publish, read_json, write_json
+
+if TYPE_CHECKING:  # a plan of the workflow needs no polars
+    import polars as pl
+
+    from octathlon.datasets.click_logs.dictionary import Numbers
 
 DICTIONARIES = "work/dictionaries.npy"
 EVAL, VAL = "eval.bin", "val.bin"
@@ -93,6 +95,9 @@ def _receipt(out: Path, step: str) -> Path:
 
 
 def _scan(job: int, archives: Path, out: Path, settings: Settings) -> dict[str, Any]:
+    from octathlon.datasets.click_logs.dictionary import Appearances
+    from octathlon.datasets.click_logs.text import NAMES, read_day
+
     files, rows, distinct = [], [], []
     for day in _days_of(job, settings):
         columns = [Appearances(settings.max_ind_range) for _ in range(CATEGORIES)]
@@ -111,6 +116,8 @@ def _scan(job: int, archives: Path, out: Path, settings: Settings) -> dict[str, 
 
 def _merge(out: Path, settings: Settings) -> dict[str, Any]:
     """The days' distinct values, numbered in the order of the days; one column in memory at a time."""
+    from octathlon.datasets.click_logs.dictionary import Appearances
+
     receipts = [read_json(_receipt(out, step)) for step in steps(settings)["scan"]]
     distinct = [sizes for receipt in receipts for sizes in receipt["distinct"]]
     days = [_load_values(out / f"work/values-{day}.npy", sizes) for day, sizes in enumerate(distinct)]
@@ -127,6 +134,9 @@ def _merge(out: Path, settings: Settings) -> dict[str, Any]:
 
 def _encode(job: int, archives: Path, out: Path, settings: Settings) -> dict[str, Any]:
     """Files of the work folder, and of the last day the evaluation and val sets."""
+    from octathlon.datasets.click_logs.dictionary import Numbers
+    from octathlon.datasets.click_logs.text import read_day
+
     facts = read_json(_receipt(out, "dictionaries"))
     tables = _load_values(out / DICTIONARIES, facts["table_sizes"])
     numbers = [Numbers(table, settings.max_ind_range) for table in tables]
@@ -147,6 +157,8 @@ def _encode(job: int, archives: Path, out: Path, settings: Settings) -> dict[str
 
 def _encoded(frame: pl.DataFrame, numbers: list[Numbers], archives: Path) -> np.ndarray:
     """The rows in the prepared format, int32 of shape (N, 40)."""
+    from octathlon.datasets.click_logs.text import NAMES
+
     rows = np.empty((frame.height, COLUMNS), DTYPE)
     for column, name in enumerate(NAMES):
         values = frame[name].to_numpy()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from octathlon.errors import OctathlonError
 from octathlon.formats.errors import REMEDY
-from octathlon.formats.nifti import Volume, read_volume
+
+if TYPE_CHECKING:  # a plan of the workflow needs no nibabel
+    from octathlon.formats.nifti import Volume
 
 CLASSES = ("background", "kidney", "tumour")
 HOUNSFIELD_LIMIT = 1e9
@@ -45,6 +48,8 @@ def read_case(archives: Path, number: int) -> Case:
     Raises:
         OctathlonError: naming the file, if it is missing or damaged, or if the two do not fit together.
     """
+    from octathlon.formats.nifti import read_volume
+
     image_path, label_path = (archives / name for name in case_files(number))
     image = read_volume(image_path)
     _check_axes(image, image_path)

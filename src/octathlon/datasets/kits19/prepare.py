@@ -15,21 +15,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from octathlon.datasets.kits19.case import CLASSES, case_files, case_name, read_case
 from octathlon.datasets.kits19.resample import SPACING, resample_image, resample_label, target_shape
 from octathlon.datasets.kits19.settings import Settings
 from octathlon.datasets.kits19.shards import shard_file, write_shard
 from octathlon.errors import OctathlonError
+from octathlon.formats.errors import REMEDY
 from octathlon.receipts import describe, read_json, write_json
 
 HOUNSFIELD_RANGE = (-79.0, 304.0)
 MEAN, STD = 101.0, 76.9
 """Of the reference: over the foreground of the training set, in Hounsfield units."""
-TARGET_LIMIT, GROWTH = 25_000_000, 8
-"""Voxels at SPACING: no more, but where a volume has more than an eighth of them. The reference's largest has 93
-million; slices of 5 mm make three of each."""
+TARGET_LIMIT, GROWTH = 30_000_000, 3
+"""Voxels once resampled and padded: no more, but where a volume has more than a third of them. The reference's largest
+has 93 million, and slices of 5 mm make three of each; flat ones are padded to 25 million."""
+COMPONENT_LIMIT = 10_000
+"""Parts of a label that don't touch, of one class: kidneys and tumours have few, drawn by hand as they were."""
 PUBLISHED = Path(__file__).with_name("published.csv")
 
 Facts = dict[str, Any]
@@ -90,19 +92,30 @@ def prepare_volumes(
     image -= np.float32(MEAN)
     image /= np.float32(STD)
     missing = [max(least_size - size, 0) for size in shape]
+    if not any(missing):  # np.pad would copy them
+        return image, label
     widths = [(count // 2, count - count // 2) for count in missing]
     return np.pad(image, widths, "edge"), np.pad(label, widths, "edge")
 
 
-def class_boxes(label: np.ndarray) -> dict[str, list[list[list[int]]]]:
+def class_boxes(label: np.ndarray, path: Path) -> dict[str, list[list[list[int]]]]:
     """For each class but the background that is there: the boxes of the two largest components, largest first.
 
     A box is [first, end) along each axis. Components hang together by their voxels' faces; largest is the largest box.
+
+    Raises:
+        OctathlonError: naming `path`, the label's file, if a class has more than COMPONENT_LIMIT components.
     """
+    from scipy import ndimage
+
     boxes = {}
     for number, around in enumerate(ndimage.find_objects(label, len(CLASSES) - 1), start=1):
         if around:
-            components, _count = ndimage.label(label[around] == number)
+            components, count = ndimage.label(label[around] == number)
+            if count > COMPONENT_LIMIT:
+                raise OctathlonError(
+                    f"{path}: a {CLASSES[number]} in {count:,} pieces was not drawn by hand; {REMEDY}"
+                )
             found = [
                 [
                     [part.start + whole.start, part.stop + whole.start]
@@ -142,24 +155,30 @@ def _prepared(
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Name, image and label of each case; what the manifest tells of it is added to `facts`."""
     for number in numbers:
+        image_path, label_path = (archives / file for file in case_files(number))
         case = read_case(archives, number)
-        voxels = np.prod(target_shape(case.image.shape, case.spacing), dtype=float)
-        if not 0 < voxels <= max(TARGET_LIMIT, GROWTH * case.image.size):
+        shape = target_shape(case.image.shape, case.spacing)
+        voxels = np.prod(np.maximum(shape, settings.least_size), dtype=float)
+        if not (all(shape) and voxels <= max(TARGET_LIMIT, GROWTH * case.image.size)):
             raise OctathlonError(
-                f"{archives / case_files(number)[0]}: {voxels:,.0f} voxels at {SPACING} mm are not those of a CT volume"
+                f"{image_path}: shape {shape} at {SPACING} mm is not that of a CT volume; {REMEDY}"
             )
         image, label = prepare_volumes(case.image, case.label, case.spacing, settings.least_size)
+        del case  # its volumes are larger than these
         name = case_name(number)
-        facts.append(_facts(name, image, label) | _compare(name, image, label, settings.published_checksums))
+        boxes = class_boxes(label, label_path)
+        facts.append(
+            _facts(name, image, label, boxes) | _compare(name, image, label, settings.published_checksums)
+        )
         yield name, image, label
 
 
-def _facts(name: str, image: np.ndarray, label: np.ndarray) -> Facts:
-    voxels = np.bincount(label.ravel(), minlength=len(CLASSES)).tolist()
+def _facts(name: str, image: np.ndarray, label: np.ndarray, boxes: Facts) -> Facts:
+    voxels = [int(np.count_nonzero(label == number)) for number in range(len(CLASSES))]
     return {
         "name": name,
         "shape": list(image.shape),
-        "boxes": class_boxes(label),
+        "boxes": boxes,
         "voxels": dict(zip(CLASSES, voxels, strict=True)),
     }
 

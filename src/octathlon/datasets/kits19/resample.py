@@ -13,8 +13,9 @@ import numpy as np
 
 SPACING = (1.6, 1.2, 1.2)
 """Millimetres between voxels, from slice to slice, row to row and column to column."""
-BLOCK = 16
-"""Columns interpolated at a time: the intermediate results stay in the processor's cache."""
+BLOCK, VOXELS = 16, 1 << 22
+"""Columns interpolated at a time: the intermediate results stay in the processor's cache. Fewer, if they are large
+enough to need much memory."""
 
 Shape = tuple[int, ...]
 
@@ -28,8 +29,9 @@ def resample_image(image: np.ndarray, shape: Shape) -> np.ndarray:
     """Trilinear between aligned corners: of any real type -> float32 of shape `shape`."""
     resampled = np.empty(shape, np.float32)
     low, high, weight = _neighbours(image.shape[2], shape[2])
-    for start in range(0, shape[2], BLOCK):
-        block = slice(start, start + BLOCK)
+    columns_at_once = min(BLOCK, VOXELS // max(image.shape[0] * image.shape[1], shape[0] * shape[1]) or 1)
+    for start in range(0, shape[2], columns_at_once):
+        block = slice(start, start + columns_at_once)
         # Stored by column, row, slice, as NIfTI files are: what is taken here lies together.
         left, right = (image.T[indices[block]].astype(np.float32) for indices in (low, high))
         columns = _blend(left, right, weight[block, None, None])

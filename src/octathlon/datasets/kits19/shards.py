@@ -10,13 +10,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
 from octathlon.errors import OctathlonError
 from octathlon.receipts import publish
+
+if TYPE_CHECKING:  # a plan of the workflow needs no h5py
+    import h5py
 
 
 def shard_file(name: str) -> str:
@@ -28,6 +30,8 @@ def write_shard(
     folder: Path, name: str, cases: Iterable[tuple[str, np.ndarray, np.ndarray]], chunk_size: int
 ) -> None:
     """Write (name, image, label) of each case as they come, one in memory at a time."""
+    import h5py
+
     with publish(folder / shard_file(name)) as temporary, _Disk(temporary, "w+") as disk:
         with h5py.File(disk, "w") as file:
             for case, *volumes in cases:
@@ -74,6 +78,8 @@ def open_shard(folder: Path, name: str) -> h5py.File:
     Raises:
         OctathlonError: if it is missing or damaged.
     """
+    import h5py
+
     path = folder / shard_file(name)
     try:
         return h5py.File(

@@ -1,15 +1,19 @@
 """One archive of LibriSpeech -> its samples in one file, its recordings and transcripts in tables.
 
-The archive is read in one pass, one recording in memory. A chapter's transcripts may stand before or after its
-recordings, so the two are matched at the end.
+The archive is read in one pass by one thread, others decode: the largest has 30 GB, and nothing can split it. A few
+recordings are in memory. A chapter's transcripts may stand before or after its recordings, so the two are matched at
+the end.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +35,8 @@ TEXT_LIMIT = 5_000
 """Characters that nobody says in one recording; a transcript's length times the recording's is trained on."""
 UTTERANCE_LIMIT = 1_000_000
 """No archive has more; upstream's largest has 148,688."""
+DECODERS = min(8, len(os.sched_getaffinity(0)))
+"""Threads; more would wait for the one that unpacks the archive."""
 
 
 def write_part(part: str, archive: Path, out: Path) -> np.ndarray:
@@ -43,16 +49,15 @@ def write_part(part: str, archive: Path, out: Path) -> np.ndarray:
     texts: dict[str, str] = {}
     offset = text_bytes = 0
     with publish(out / f"{part}.pcm") as temporary, temporary.open("wb") as file:
-        for name, content in _members(part, archive):
+        for name, found in _decoded_members(part, archive):
             where = f"{archive}: {name}"
-            if name.endswith(".flac"):
-                samples = _decoded(content, where)
-                file.write(samples.tobytes())
-                recordings[Path(name).stem] = (offset, len(samples))
-                offset += len(samples)
+            if isinstance(found, np.ndarray):
+                file.write(found)
+                recordings[Path(name).stem] = (offset, len(found))
+                offset += len(found)
             else:
-                texts |= _transcripts(content, where)
-                text_bytes += len(content)
+                texts |= _transcripts(found, where)
+                text_bytes += len(found)
                 if text_bytes > PART_LIMIT or len(texts) > UTTERANCE_LIMIT:
                     raise OctathlonError(
                         f"{where}: more transcripts than a part of LibriSpeech has; use the archive as it is published"
@@ -62,6 +67,22 @@ def write_part(part: str, archive: Path, out: Path) -> np.ndarray:
     write_array(out / f"{part}.npy", table)
     write_lines(out / f"{part}.txt", [f"{name} {texts[name]}" for name in sorted(texts)])
     return table
+
+
+def _decoded_members(part: str, archive: Path) -> Iterator[tuple[str, np.ndarray | bytes]]:
+    """The members in their order: samples of recordings, transcripts as they are."""
+    waiting: deque[tuple[str, Future[np.ndarray | bytes]]] = deque()
+
+    def decoded(name: str, content: bytes) -> np.ndarray | bytes:
+        return _decoded(content, f"{archive}: {name}") if name.endswith(".flac") else content
+
+    with ThreadPoolExecutor(DECODERS) as pool:
+        for name, content in _members(part, archive):
+            waiting.append((name, pool.submit(decoded, name, content)))
+            if len(waiting) > 2 * DECODERS:
+                name, first = waiting.popleft()
+                yield name, first.result()
+        yield from ((name, each.result()) for name, each in waiting)
 
 
 def _members(part: str, archive: Path) -> Iterator[tuple[str, bytes]]:

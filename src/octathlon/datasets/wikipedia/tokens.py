@@ -1,9 +1,8 @@
 """Text -> numbers of WordPieces, equal to the BERT reference's tokenization.py, lower case.
 
 A line is normalised in Python, as the reference does it and with Python's Unicode tables, then cut into words and
-punctuation; each different word is split once, by the WordPiece model of `tokenizers`. So what differs in that
-library's own BERT normaliser can't matter: final sigma, private-use characters, CJK extension E, words of more than
-100 characters, and "[MASK]" in the text, which is three ordinary pieces.
+punctuation; each different word is split once. The model of the library `tokenizers` finds the same pieces, but tries
+each part of a word, however long: two milliseconds for a word of 190 letters, of which a text may hold any number.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,8 +22,15 @@ from octathlon.errors import OctathlonError
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 LONGEST_WORD = 200
+"""Characters; longer ones are [UNK] by the reference's rule."""
+LONGEST_PIECE = 32
+"""Characters; the uncased BERT's longest is telecommunications. So many are looked at for each character of a word."""
 BLOCK = 4096
 """Lines that are cut into words at a time: memory is needed for these words only."""
+
+PIECE = ""
+"""Under what a node of the tree of pieces has the number of the piece that ends there."""
+Node = dict[str, Any]
 
 CJK = [
     *((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F), (0x2B740, 0x2B81F)),
@@ -49,6 +56,10 @@ def read_vocabulary(path: Path) -> list[str]:
         raise OctathlonError(
             f"{path}: not a vocabulary of at most 32,768 different pieces that begins with [PAD]; fetch it again"
         )
+    if len(longest := max(pieces, key=len)) > LONGEST_PIECE:
+        raise OctathlonError(
+            f"{path}: a piece of more than {LONGEST_PIECE} characters, {longest[:20]}…; fetch it again"
+        )
     return pieces
 
 
@@ -56,14 +67,9 @@ class Tokenizer:
     """Splits texts with one vocabulary."""
 
     def __init__(self, vocabulary: list[str]) -> None:
-        from tokenizers.models import WordPiece
-
-        self._numbers = {piece: number for number, piece in enumerate(vocabulary)}
-        self._model = WordPiece(
-            self._numbers,
-            unk_token="[UNK]",  # noqa: S106
-            max_input_chars_per_word=LONGEST_WORD,
-        )
+        self._unknown = vocabulary.index("[UNK]")
+        self._first = _tree(vocabulary)
+        self._later = self._first.get("#", {}).get("#", {})  # no word begins with ##: that is punctuation
 
     def documents(self, lines: Iterable[str]) -> tuple[Ragged, np.ndarray]:
         """The sentences of a text, one a line, with an empty line between documents.
@@ -93,13 +99,38 @@ class Tokenizer:
         return Ragged(pieces.flat, bounds), np.concatenate([[0], ends])
 
     def _pieces(self, words: list[str]) -> Ragged:
-        return Ragged.of([np.array(self._split(word), dtype=np.int16) for word in words], "<i2")
+        split = [[] if word == "\n" else self._split(word) for word in words]
+        return Ragged.of([np.array(pieces, dtype=np.int16) for pieces in split], "<i2")
 
     def _split(self, word: str) -> list[int]:
-        number = self._numbers.get(word)
-        if number is not None and len(word) <= LONGEST_WORD:
-            return [number]
-        return [] if word == "\n" else [token.id for token in self._model.tokenize(word)]
+        """The longest piece that the word begins with, then of what is left, and so on."""
+        if len(word) > LONGEST_WORD:
+            return [self._unknown]
+        found: list[int] = []
+        start, node = 0, self._first
+        while start < len(word):
+            number = None
+            for position in range(start, len(word)):
+                if (node := node.get(word[position])) is None:
+                    break
+                if PIECE in node:
+                    number, end = node[PIECE], position + 1
+            if number is None:
+                return [self._unknown]
+            found.append(number)
+            start, node = end, self._later
+        return found
+
+
+def _tree(vocabulary: list[str]) -> Node:
+    """The pieces' characters, one below the other; below the last one of a piece, its number."""
+    root: Node = {}
+    for number, piece in enumerate(vocabulary):
+        node = root
+        for character in piece:
+            node = node.setdefault(character, {})
+        node[PIECE] = number
+    return root
 
 
 class _Words(dict[str, int]):
