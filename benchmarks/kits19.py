@@ -57,7 +57,6 @@ def settings(cases: int) -> Settings:
         eval_cases=[cases],
         cases_per_job=cases,
         least_size=SIZE,
-        chunk_size=32,
         published_checksums=False,
     )
 
