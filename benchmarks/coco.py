@@ -5,8 +5,8 @@
 Draws IMAGES (default 300) pictures of upstream's usual size with a few polygons each, packed as upstream packs them.
 The preparation reads them in place, decodes each once to find the broken ones, and writes shards; the peer unpacks the
 zips into a folder and has PIL decode each picture. The loader makes training batches for SSD (300 pixels, crop, flip,
-colours); the peer does so from the folder with torchvision's transforms on PIL images and the same crop. One process,
-one thread, warm caches; figures are per second of CPU time.
+colours); the peer does so from the folder with torchvision's transforms on tensors and the same crop. One process, one
+thread, warm caches; figures are per second of CPU time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import io
 import json
 import sys
 import tempfile
-import time
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -24,10 +23,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from timing import HEADER, compare
+from torchvision.io import ImageReadMode, decode_jpeg, read_file
 from torchvision.transforms import v2
 
 from octathlon.benchmarks.ssd import augment
-from octathlon.benchmarks.ssd.data import TrainingBatches
+from octathlon.benchmarks.ssd.data import Key, TrainingBatches
 from octathlon.config import resolve
 from octathlon.datasets.coco import prepare
 from octathlon.datasets.coco.loader import Split
@@ -97,18 +98,20 @@ def extract(archives: Path, out: Path) -> None:
             image.load()
 
 
-class PilBatches:
-    """The peer of the loader: the same crop, then torchvision's transforms on a PIL image from a folder."""
+class TensorBatches:
+    """The peer of the loader: the same crop, then torchvision's transforms on tensors from a folder."""
 
     def __init__(self, folder: Path, split: Split, size: int) -> None:
-        self._paths = [folder / f"train2017/{identity:012d}.jpg" for identity in split.tables.images["id"]]
+        self._paths = [
+            str(folder / f"train2017/{identity:012d}.jpg") for identity in split.tables.images["id"]
+        ]
         self._split = split
         steps = [v2.Resize((size, size)), v2.RandomHorizontalFlip(), v2.ColorJitter(0.125, 0.5, 0.5, 0.05)]
-        steps += [v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True)]
+        steps += [v2.ToDtype(torch.float32, scale=True)]
         self._transform = v2.Compose([*steps, v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])
 
-    def __getitem__(self, key: tuple[int, list[int]]) -> torch.Tensor:
-        epoch, numbers = key
+    def __getitem__(self, key: Key) -> torch.Tensor:
+        epoch, numbers, _weight = key
         images = []
         for number in numbers:
             rng = np.random.default_rng([1, epoch, number])
@@ -116,42 +119,21 @@ class PilBatches:
             window, _ = augment.random_crop(
                 rng, np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1), 1
             )
-            with Image.open(self._paths[number]) as image:
-                image = image.convert("RGB").crop((window * np.tile(SIZE[::-1], 2)).astype(int).tolist())
-            images.append(self._transform(image))
+            image = decode_jpeg(read_file(self._paths[number]), ImageReadMode.RGB)
+            images.append(self._transform(augment.cut_pixels(image, window)))
         return torch.stack(images)
 
 
-def our_batches(split: Split) -> Callable[[tuple[int, list[int]]], torch.Tensor]:
+def our_batches(split: Split) -> Callable[[Key], torch.Tensor]:
     """Ours, with the colours and the normalisation that otherwise the training device applies."""
     batches = TrainingBatches(split, 300, 1, seed=1)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
 
-    def make(key: tuple[int, list[int]]) -> torch.Tensor:
+    def make(key: Key) -> torch.Tensor:
         batch = batches[key]
         return (augment.recolour(batch.images, batch.colours) - mean) / std
 
     return make
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """CPU seconds of `work`, the system's included."""
-    started = time.process_time()
-    work()
-    return time.process_time() - started
-
-
-def alternately(ours: Callable[[], object], theirs: Callable[[], object], rounds: int) -> tuple[float, float]:
-    """The shortest CPU time of each, taken in turns, so that other load meets both; the first round doesn't count."""
-    times = [(seconds(ours), seconds(theirs)) for _ in range(rounds + 1)][1:]
-    return min(one for one, _ in times), min(other for _, other in times)
-
-
-def report(what: str, ours: float, peer: str, theirs: float, unit: str) -> None:
-    print(
-        f"{what:14} ours {ours:7.1f} {unit}   {peer:12} {theirs:7.1f} {unit}   ratio {ours / theirs:.2f}",
-        flush=True,
-    )
 
 
 def main() -> None:
@@ -163,21 +145,30 @@ def main() -> None:
         archives.mkdir()
         draw(archives, count)
         size = (archives / "train2017.zip").stat().st_size / 1e6
-        print(f"{count} pictures of {SIZE[1]} x {SIZE[0]}, {size / count * 1000:.0f} kB each")
-        ours, theirs = alternately(
-            lambda: prepare_ours(archives, prepared), lambda: extract(archives, folder), 3
+        print(HEADER)
+        compare(
+            "coco preparation",
+            "MB/s",
+            size,
+            lambda: prepare_ours(archives, prepared),
+            "zipfile, PIL",
+            lambda: extract(archives, folder),
+            "It decodes each picture, as ours, but reads no annotations.",
         )
-        report("preparation", size / ours, "zipfile, PIL", size / theirs, "MB/s")
-
         manifest = {"splits": {"train": ["train-000", "train-001"]}}
         split = Split(prepared, manifest, "train")
         order = np.random.default_rng(1).permutation(count).tolist()
-        keys = [(1, order[start : start + BATCH]) for start in range(0, count - BATCH + 1, BATCH)]
-        make, peer = our_batches(split), PilBatches(folder, split, 300)
-        ours, theirs = alternately(
-            lambda: [make(key) for key in keys], lambda: [peer[key] for key in keys], 3
+        keys = [(1, order[start : start + BATCH], 1.0) for start in range(0, count - BATCH + 1, BATCH)]
+        make, peer = our_batches(split), TensorBatches(folder, split, 300)
+        compare(
+            "ssd loader",
+            "images/s",
+            len(keys) * BATCH,
+            lambda: [make(key) for key in keys],
+            "torchvision, tensors",
+            lambda: [peer[key] for key in keys],
+            "Colours and normalisation, which otherwise the training device applies, in both. Ours also brings boxes.",
         )
-        report("ssd loader", len(keys) * BATCH / ours, "torchvision", len(keys) * BATCH / theirs, "img/s")
 
 
 if __name__ == "__main__":

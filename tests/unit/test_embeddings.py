@@ -203,3 +203,21 @@ def test_ranks_exchange_in_the_precision_of_the_run(tmp_path: Path) -> None:
         expected = np.concatenate([tables[table] for table in place(SIZES, 2)[rank]])
         assert made.dtype == np.float32
         np.testing.assert_allclose(made, expected, rtol=0.01, atol=1e-3)
+
+
+def test_ranks_keep_their_tables_under_the_numbers_that_plain_embeddings_have() -> None:
+    """Together they load into a list of nn.Embedding; a part loads into its rank alone, and only if it is whole."""
+    whole, parts = embeddings(), [embeddings(rank, 2) for rank in range(2)]
+    plain = nn.ModuleList(nn.Embedding(size, 4) for size in SIZES)
+    plain.load_state_dict(parts[0].state_dict() | parts[1].state_dict())
+    for table, expected in zip(plain, whole.weight.split(SIZES), strict=True):
+        assert table.weight.equal(expected)
+    other = embeddings(1, 2)
+    other.weight.data.zero_()
+    other.load_state_dict(parts[1].state_dict())
+    assert other.weight.equal(parts[1].weight)
+    with pytest.raises(RuntimeError, match="(?s)Missing key.*Unexpected key"):
+        other.load_state_dict(parts[0].state_dict())
+    cut = {name: table[:1] for name, table in parts[1].state_dict().items()}
+    with pytest.raises(RuntimeError, match=r"\.weight: \[1, 4\], not \["):
+        other.load_state_dict(cut)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from coco_run import benchmark, draw, prepare_all
+from PIL import Image
 from pycocotools import mask as official
 
 from octathlon.benchmarks.maskrcnn import data
@@ -65,6 +66,16 @@ def test_boxes_and_outlines_are_scaled_and_flipped_as_in_the_reference() -> None
     truth = load_truth(OneBox(), 0, 1066, 800, flipped=False)
     expected = (16.65625, 33.333332, 64.959373, 98.333328)
     assert (truth.boxes - torch.tensor([0, 0, 1, 1]))[0].tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_images_stay_channels_last_and_are_resized_as_pil_does_it(split: Split) -> None:
+    image, found = split.image(0), data.load_image(split, 0, 96, 128)
+    size = (found.shape[2], found.shape[1])
+    expected = Image.fromarray(image.permute(1, 2, 0).numpy()).resize(size, Image.Resampling.BILINEAR)
+    assert (found.permute(1, 2, 0).int() - torch.from_numpy(np.array(expected)).int()).abs().max() <= 1
+    pixels = collate([found, found.flip(2)]).pixels
+    assert pixels.is_contiguous(memory_format=torch.channels_last)
+    assert found.stride(0) == 1  # else a copy of each would turn it
 
 
 def test_outlines_fill_what_the_picture_shows_even_flipped(split: Split) -> None:

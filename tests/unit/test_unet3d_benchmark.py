@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -20,7 +22,7 @@ from octathlon.benchmarks.unet3d.settings import Settings
 from octathlon.contracts import Progress, Run
 from octathlon.datasets.kits19.augment import augment
 from octathlon.datasets.kits19.loader import Cases
-from octathlon.datasets.kits19.shards import open_shard
+from octathlon.datasets.kits19.shards import map_shard, write_shard
 from octathlon.errors import OctathlonError
 from octathlon.receipts import read_json
 from octathlon.scoring.check import check_path
@@ -82,10 +84,8 @@ def test_an_epoch_is_the_same_alone_and_in_the_stream(prepared: Path) -> None:
 
 def test_an_epoch_uses_each_case_once_and_then_starts_over(prepared: Path, monkeypatch) -> None:
     read: list[int] = []
-    original = Cases.read
-    monkeypatch.setattr(
-        Cases, "read", lambda self, number, *place: read.append(number) or original(self, number, *place)
-    )
+    original = Cases.volumes
+    monkeypatch.setattr(Cases, "volumes", lambda self, number: read.append(number) or original(self, number))
     epochs(benchmark(data=prepared), [1])
     assert len(read) == 16 and sorted(read[:10]) == list(range(10)) and read[10:] == read[:6]
 
@@ -100,16 +100,24 @@ def test_crops_are_cut_from_the_cases(prepared: Path, monkeypatch) -> None:
     images, labels = flat(epochs(benchmark(data=prepared), [1])[0])
     assert images.shape == (16, 1, 16, 16, 16) and labels.shape == (16, 16, 16, 16)
     assert (images.dtype, labels.dtype) == (torch.float32, torch.uint8)
-    manifest = read_json(prepared / "manifest.json")
+    cases = Cases(prepared, read_json(prepared / "manifest.json"), "train")
+    volumes = [cases.volumes(number) for number in range(len(cases))]
     for crop, label in zip(images[:, 0].numpy(), labels.numpy(), strict=True):
-        assert any(_is_cut_from(prepared, case, crop, label) for case in manifest["splits"]["train"])
+        assert any(_is_cut_from(pair, crop, label) for pair in volumes)
 
 
-def _is_cut_from(prepared: Path, case: dict, crop: np.ndarray, label: np.ndarray) -> bool:
+def _is_cut_from(volumes: tuple[np.ndarray, np.ndarray], crop: np.ndarray, label: np.ndarray) -> bool:
     """Whether both are at one and the same place of the case."""
-    with open_shard(prepared, case["shard"]) as file:
-        image, classes = (file[case["name"]][kind][:] for kind in ("image", "label"))
-    starts = np.argwhere(image[:-15, :-15, :-15] == crop[0, 0, 0])
+    image, classes = volumes
+    probes = [
+        slice(first, first - 15 or None) for first in (0, 5, 10, 15)
+    ]  # at all places where the crop may start
+    matching = [
+        (volume[probe] == cut[probe].item())
+        for probe in product(probes, repeat=3)
+        for volume, cut in ((image, crop), (classes, label))
+    ]
+    starts = np.argwhere(np.logical_and.reduce(matching))
     places = [tuple(slice(first, first + 16) for first in start) for start in starts]
     return any(np.array_equal(image[at], crop) and np.array_equal(classes[at], label) for at in places)
 
@@ -150,8 +158,34 @@ def test_a_damaged_shard_is_named(prepared: Path, tmp_path: Path) -> None:
     shard = (prepared / "eval-000.h5").read_bytes()
     (tmp_path / "eval-000.h5").write_bytes(shard[: len(shard) // 2])
     chosen = benchmark(data=tmp_path)
-    with pytest.raises(OctathlonError, match="eval-000.h5: cannot open it|cannot read case_"):
+    with pytest.raises(OctathlonError, match="eval-000.h5: cannot open it .*; prepare kits19 again"):
         chosen.evaluate(chosen.build_model())
+    write_shard(tmp_path, "eval-000", [("another", np.zeros((4, 4, 4)), np.zeros((4, 4, 4)))])
+    with pytest.raises(OctathlonError, match="no case_00006 in shard eval-000; prepare kits19 again"):
+        benchmark(data=tmp_path).evaluate(chosen.build_model())
+
+
+def test_a_shard_that_cannot_be_mapped_is_named(tmp_path: Path) -> None:
+    """In cubes, as it was once written."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for kind in ("image", "label"):
+            file.create_dataset(f"case/{kind}", data=np.zeros((4, 4, 4)), chunks=(2, 2, 2))
+    with pytest.raises(OctathlonError, match="a.h5: cannot open it .*not one array.*; prepare kits19 again"):
+        map_shard(tmp_path, "a")
+
+
+def test_volumes_are_mapped_where_they_lie(tmp_path: Path) -> None:
+    """Of any size, at a place that suits their type, and protected."""
+    sizes = [(3, 5, 7), (17, 16, 19), (1, 1, 1), (16, 31, 33)]
+    rng = np.random.default_rng(1)
+    images = [rng.standard_normal(size, np.float32) for size in sizes]
+    labels = [rng.integers(3, size=size).astype(np.uint8) for size in sizes]
+    write_shard(tmp_path, "a", zip("wxyz", images, labels, strict=True))
+    mapped = map_shard(tmp_path, "a")
+    for case, *expected in zip("wxyz", images, labels, strict=True):
+        for found, volume in zip(mapped[case], expected, strict=True):
+            assert found.dtype == volume.dtype and np.array_equal(found, volume)
+            assert found.flags.aligned and not found.flags.writeable
 
 
 def test_synthetic_batches_have_the_shapes_of_real_ones(prepared: Path) -> None:
@@ -190,7 +224,7 @@ def test_quality_is_the_mean_over_classes_and_volumes_of_what_is_scored(prepared
     cases = Cases(prepared, read_json(prepared / "manifest.json"), "eval")
     scores = []
     for number in range(len(cases)):
-        image, label = cases.read(number)
+        image, label = cases.volumes(number)
         for axis, size in enumerate(image.shape):
             rest = size % 8 if size % 8 < 4 else 0
             keep = slice(rest // 2, size - (rest - rest // 2))

@@ -9,7 +9,7 @@ table: what is computed from them goes by `order` instead.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -40,9 +40,9 @@ class ShardedEmbeddings(nn.Module):
         owned = place(sizes, world)
         self._tables = owned[rank]
         self._counts = [len(tables) for tables in owned]
-        rows = [sizes[table] for table in self._tables]
-        starts = torch.tensor([0, *rows]).cumsum(0)[:-1].int()
-        self.weight = nn.Parameter(torch.empty((sum(rows), dim), device=device))
+        self._rows = [sizes[table] for table in self._tables]
+        starts = torch.tensor([0, *self._rows]).cumsum(0)[:-1].int()
+        self.weight = nn.Parameter(torch.empty((sum(self._rows), dim), device=device))
         self.weight.register_post_accumulate_grad_hook(_add_up_repeated_rows)
         self.register_buffer("_starts", starts.to(device), persistent=False)
         self.order = [table for tables in owned for table in tables]
@@ -69,6 +69,36 @@ class ShardedEmbeddings(nn.Module):
             dist.all_to_all_single(asked, sent, [own] * world, self._counts)
         rows = asked + self._starts.repeat(world).unsqueeze(1)
         return _LookedUp.apply(dense, self.weight, rows, self._counts)
+
+    def _save_to_state_dict(self, destination: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
+        """Each table by its number, as in a list of `nn.Embedding`: the parts of all ranks make up the whole."""
+        for name, table in self._named_tables(prefix):
+            destination[name] = table
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Tensor],
+        prefix: str,
+        local_metadata: Mapping[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        own = dict(self._named_tables(prefix))
+        unexpected_keys += [name for name in state_dict if name.startswith(prefix) and name not in own]
+        for name, table in own.items():
+            given = state_dict.get(name)
+            if given is None:
+                missing_keys.append(name)
+            elif given.shape == table.shape:
+                table.copy_(given)
+            else:
+                error_msgs.append(f"{name}: {list(given.shape)}, not {list(table.shape)}")
+
+    def _named_tables(self, prefix: str) -> Iterator[tuple[str, Tensor]]:
+        for table, rows in zip(self._tables, self.weight.detach().split(self._rows), strict=True):
+            yield f"{prefix}{table}.weight", rows
 
 
 class _LookedUp(torch.autograd.Function):

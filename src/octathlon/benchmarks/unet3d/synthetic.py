@@ -19,7 +19,7 @@ SHARD = "volumes"
 def write(folder: Path, settings: Settings, data: DatasetSettings, _share: float) -> Settings:
     """A few volumes of one size, each listed as many cases."""
     sizes = data.synthetic
-    write_shard(folder, SHARD, _volumes(sizes), data.chunk_size)
+    write_shard(folder, SHARD, _volumes(sizes))
     shape = _shape(sizes)
     middle = [[[size // 3, size // 2] for size in shape]]
     boxes = {name: middle for name in CLASSES[1:]}

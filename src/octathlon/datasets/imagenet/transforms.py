@@ -2,8 +2,7 @@
 
 Source: imagenet_preprocessing.py of mlcommons/training (image_classification/tensorflow2), and the
 TensorFlow kernels that it calls: sample_distorted_bounding_box and the legacy (not half-pixel, not
-anti-aliased) bilinear resize. Images are uint8 tensors of shape (3, height, width) in, float32 tensors of
-shape (3, size, size) with values 0 to 255 out.
+anti-aliased) bilinear resize. Images are uint8 tensors of shape (3, height, width).
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ class Crop(NamedTuple):
 
 
 def train_transform(image: Tensor, size: int, rng: np.random.Generator) -> Tensor:
-    """Random crop, flipped half of the time, squashed to `size` x `size`."""
+    """Random crop, flipped half of the time, squashed to `size` x `size`: uint8 of shape (3, size, size)."""
     crop = random_crop(*image.shape[1:], rng)
     image = image[:, crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
     if rng.random() < 0.5:
@@ -40,12 +39,13 @@ def train_transform(image: Tensor, size: int, rng: np.random.Generator) -> Tenso
 
 
 def eval_transform(image: Tensor, size: int, short_side: int) -> Tensor:
-    """The central `size` x `size` pixels of the image whose shorter side is resized to `short_side`."""
+    """The central `size` x `size` pixels of the image whose shorter side is resized to `short_side`: float32 of shape
+    (3, size, size), not rounded."""
     _, height, width = image.shape
     scale = np.float32(short_side) / np.float32(min(height, width))
     new_height, new_width = int(np.float32(height) * scale), int(np.float32(width) * scale)
     top, left = (new_height - size) // 2, (new_width - size) // 2
-    return resize(image, new_height, new_width)[:, top : top + size, left : left + size]
+    return resize(image.float(), new_height, new_width)[:, top : top + size, left : left + size]
 
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:
@@ -56,7 +56,7 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
     pixels go.
     """
     channels, source_height, source_width = image.shape
-    padded = torch.empty((1, source_height + 1, source_width + 1, channels)).permute(0, 3, 1, 2)
+    padded = image.new_empty((1, source_height + 1, source_width + 1, channels)).permute(0, 3, 1, 2)
     padded[0, :, :-1, :-1] = image
     padded[0, :, -1, :-1] = padded[0, :, -2, :-1]
     padded[0, :, :, -1] = padded[0, :, :, -2]

@@ -59,5 +59,7 @@ def augment(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> t
         image = image * np.float32(1 + rng.uniform(*BRIGHTNESS))
     if rng.random() < NOISE_PROBABILITY:
         std = np.float32(rng.uniform(*NOISE_STD))
-        image = image + std * rng.standard_normal(image.shape, np.float32)
+        noise = rng.standard_normal(image.shape, np.float32)
+        noise *= std
+        image = np.add(image, noise, out=noise)
     return image, label

@@ -11,14 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from octathlon.datasets.kits19.augment import augment, foreground_crop, random_crop
-from octathlon.datasets.kits19.shards import open_shard
+from octathlon.datasets.kits19.shards import Case, map_shard
 from octathlon.errors import OctathlonError
 
 Batch = tuple[Tensor, Tensor]
@@ -33,27 +32,23 @@ class Cases:
     def __init__(self, folder: Path, manifest: Mapping[str, Any], split: str) -> None:
         self.facts: list[dict[str, Any]] = manifest["splits"][split]
         self._folder = folder
-        self._shards: dict[str, h5py.File] = {}
+        self._shards: dict[str, dict[str, Case]] = {}
 
     def __len__(self) -> int:
         return len(self.facts)
 
-    def read(self, number: int, place: Any = ...) -> tuple[np.ndarray, np.ndarray]:
-        """Image, float32, and label, uint8, both of shape (D, H, W): the whole, or the `place` that slices give.
+    def volumes(self, number: int) -> Case:
+        """Image, float32, and label, uint8, both of shape (D, H, W), which are read when they are used.
 
         Raises:
             OctathlonError: if the shard is missing or damaged.
         """
         name, shard = self.facts[number]["name"], self.facts[number]["shard"]
         if shard not in self._shards:
-            self._shards[shard] = open_shard(self._folder, shard)
-        try:
-            case = self._shards[shard][name]
-            return case["image"][place], case["label"][place]
-        except (OSError, KeyError) as error:
-            raise OctathlonError(
-                f"{self._folder}: cannot read {name} from shard {shard} ({error}); prepare kits19 again"
-            ) from error
+            self._shards[shard] = map_shard(self._folder, shard)
+        if name not in self._shards[shard]:
+            raise OctathlonError(f"{self._folder}: no {name} in shard {shard}; prepare kits19 again")
+        return self._shards[shard][name]
 
 
 class Crops(Dataset[Batch]):
@@ -86,7 +81,9 @@ class Crops(Dataset[Batch]):
             corner = foreground_crop(facts["shape"], self._size, facts["boxes"], rng)
         else:
             corner = random_crop(facts["shape"], self._size, rng)
-        return self._cases.read(number, tuple(slice(first, first + self._size) for first in corner))
+        place = tuple(slice(first, first + self._size) for first in corner)
+        image, label = self._cases.volumes(number)
+        return image[place], label[place]
 
 
 class Volumes(Dataset[Batch]):
@@ -96,5 +93,5 @@ class Volumes(Dataset[Batch]):
         self._cases = cases
 
     def __getitem__(self, number: int) -> Batch:
-        image, label = map(torch.from_numpy, self._cases.read(number))
+        image, label = (torch.from_numpy(volume.copy()) for volume in self._cases.volumes(number))
         return image[None, None], label[None]

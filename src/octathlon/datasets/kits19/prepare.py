@@ -66,7 +66,7 @@ def prepare(step: str, archives: Path, out: Path, settings: Settings) -> None:
         return
     facts: list[Facts] = []
     volumes = _prepared(_cases(step, settings), archives, settings, facts)
-    write_shard(out, step, volumes, settings.chunk_size)
+    write_shard(out, step, volumes)
     receipt = {
         "format": 1,
         "stage": "prepare",

@@ -19,7 +19,6 @@ class Settings(DatasetSettings):
     eval_cases: Numbers = Field(description="numbers of the cases that the quality is measured on")
     cases_per_job: PositiveInt = Field(description="cases of one preparation job and one file")
     least_size: PositiveInt = Field(description="voxels that each axis is padded to, if it has fewer")
-    chunk_size: PositiveInt = Field(description="voxels of a side of the cubes that are stored as one piece")
     published_checksums: bool = Field(
         description="true: labels must equal the reference's prepared ones (upstream's cases only)"
     )

@@ -1,0 +1,37 @@
+"""Ours beside a peer's: CPU seconds of one thread, taken in turns, so that other load meets both; a row of a table."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+HEADER = "| work | unit | ours | peer | its figure | ratio |\n| --- | --- | ---: | --- | ---: | ---: |"
+ROUNDS = 3
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """CPU seconds of `work`, the system's included."""
+    started = time.process_time()
+    work()
+    return time.process_time() - started
+
+
+def compare(
+    what: str,
+    unit: str,
+    count: float,
+    ours: Callable[[], object],
+    peer: str,
+    theirs: Callable[[], object],
+    note: str,
+) -> None:
+    """Print what both do in a CPU second, and under it what is not the same work.
+
+    Args:
+        count: of units, in one call of either.
+    """
+    times = [(seconds(ours), seconds(theirs)) for _ in range(ROUNDS + 1)][1:]  # the first round warms up
+    own, other = (count / statistics.median(each) for each in zip(*times, strict=True))
+    print(f"| {what} | {unit} | {own:,.3g} | {peer} | {other:,.3g} | {own / other:.2f} |")
+    print(f"* {what}, {peer}: {note}", flush=True)
