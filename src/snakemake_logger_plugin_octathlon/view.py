@@ -155,7 +155,7 @@ class View:
     def _qualities(self) -> Iterator[Text]:
         """A line for each benchmark: the quality that each finished run has reached."""
         for benchmark, qualities in sorted(self.runs.items()):
-            yield Text(f"  {benchmark} {'  '.join(qualities)}", no_wrap=True, overflow="ellipsis")
+            yield Text(f"  {benchmark} {'  '.join(qualities)}")
 
     def _total(self) -> Text:
         done = sum(rule.done for rule in self.rules.values())
@@ -183,13 +183,13 @@ def _quality(log: Path) -> tuple[str, str]:
     from octathlon.scoring.runs import read_log
 
     found = read_log(log)
-    wanted = " and ".join(
+    wanted = ", ".join(
         f"{metric} {'≥' if bounds.higher_is_better else '≤'} {bounds.threshold:g}"
         for metric, bounds in found.target.items()
     )
     quality = found.evaluations[-1].quality if found.evaluations else {}
     values = quality.values() if isinstance(quality, Mapping) else [quality]
-    reached = " and ".join(f"{value:.4g}" for value in values) or "not evaluated"
+    reached = "/".join(f"{value:.4g}" for value in values) or "not evaluated"
     ending = "" if found.statuses == ["success"] else f" ({'/'.join(found.statuses)})"
     return wanted, reached + ending
 
