@@ -4,8 +4,9 @@
 # make lint   style of Python and workflow files
 # make venv   set up .venv only
 # make lock   resolve envs/requirements.in anew into envs/requirements.lock
+#
+# make PYTHON=/path/to/python   with that Python, instead of the newest of 3.11 to 3.13 that envs/find-python finds
 
-PYTHON ?= python3.11
 VENV := $(CURDIR)/.venv
 export PATH := $(VENV)/bin:$(PATH)
 # Do not pick up what a user's shell or home directory offers instead.
@@ -36,17 +37,22 @@ lint: venv
 venv: $(VENV)/.done
 
 $(VENV)/.done: envs/requirements.lock pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	pip install --quiet --disable-pip-version-check --no-deps --requirement envs/requirements.lock
-	pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@test -x $(VENV)/bin/python || { found=$$(envs/find-python) && "$$found" -m venv $(VENV); }
+	@echo "installing into .venv, with $$(python --version): 3.3 GB to download, 6.4 GB on the disk"
+	@pip install --quiet --disable-pip-version-check --no-deps --requirement envs/requirements.lock
+	@pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 lock: venv
-	{ echo "# Resolved from requirements.in for CPython 3.11 on Linux x86-64: \`make lock\` writes this file."; \
+	{ echo "# Resolved from requirements.in for CPython 3.11 to 3.13 on Linux x86-64: \`make lock\` writes this file."; \
 	  pip install --quiet --dry-run --ignore-installed --report - --requirement envs/requirements.in \
 	  | python -c 'import json, sys; \
 	    pins = [each["metadata"] for each in json.load(sys.stdin)["install"]]; \
 	    print(*sorted(("{name}=={version}".format(**pin) for pin in pins), key=str.lower), sep="\n")'; } > envs/requirements.new
+	for version in 3.11 3.12 3.13; do \
+	  pip install --quiet --dry-run --ignore-installed --no-deps --target . --python-version $$version \
+	    --requirement envs/requirements.new || exit; \
+	done
 	mv envs/requirements.new envs/requirements.lock
 	$(MAKE) envs/octathlon.yaml
 

@@ -1,4 +1,4 @@
-"""Write the generated parts of README.md and docs/: tables that come from the code's own data and from measured runs.
+"""Write the generated parts of README.md and docs/: lists that come from the code's own data and from measured runs.
 
 python docs/generate.py           everything that does not need a run
 python docs/generate.py results   the results of `make`, from results/mini
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import importlib
 import json
 import re
 import sys
@@ -36,7 +37,10 @@ def benchmarks() -> str:
     """One row per benchmark: what must be reached at each scale, and in how many runs."""
     rows = [("benchmark", "data set", "target (full)", "runs (full)", "target (mini)", "runs (mini)")]
     for name in registry.benchmarks():
-        cells = [f"[{name}](src/octathlon/benchmarks/{name}/README.md)", registry.dataset_of(name) or "none"]
+        cells = [
+            f"[{name}](../src/octathlon/benchmarks/{name}/README.md)",
+            registry.dataset_of(name) or "none",
+        ]
         for scale in ("full", "mini"):
             settings = registry.benchmark_settings(name)(**registry.defaults("benchmarks", name, scale))
             sign = "≥" if settings.higher_is_better else "≤"
@@ -62,11 +66,6 @@ def archives() -> str:
             origin = "download" if members[0].get("urls") or members[0].get("uri") else "login"
             rows.append((dataset, f"`{name}`", total, origin))
     return _table(rows)
-
-
-def published() -> str:
-    """What `octathlon score` prints for a part of the published v1.1 results."""
-    return (ROOT / "docs/v1.1-part.md").read_text()
 
 
 def results() -> str:
@@ -170,6 +169,73 @@ def _bounds(path: Path) -> Iterator[tuple[str, str]]:
             yield f"`{ast.get_source_segment(source, line)}`", text
 
 
+STAGES = {
+    "Configuration and command line": "cli config names options overlays registry settings systems digest",
+    "Archives": "archives",
+    "Preparation": "formats datasets",
+    "Runs and rehearsals": "harness nn benchmarks rehearsal",
+    "Scores and pages": "scoring report rounds",
+    "At any stage": "errors receipts",
+}
+"""The road's stages -> the parts of the package whose errors a user meets there."""
+
+
+def errors() -> str:
+    """The sentences of all errors by the stage where they are met; in brackets what differs from case to case."""
+    text = []
+    for stage, areas in STAGES.items():
+        found = {
+            sentence for area in areas.split() for path in _modules(area) for sentence in _sentences(path)
+        }
+        text += [f"### {stage}", "", *(f"* {sentence}" for sentence in sorted(found, key=str.lower)), ""]
+    return "\n".join(text[:-1]) + "\n"
+
+
+def _modules(area: str) -> list[Path]:
+    return sorted((registry.ROOT / area).rglob("*.py")) or [registry.ROOT / f"{area}.py"]
+
+
+def _sentences(path: Path) -> Iterator[str]:
+    """The texts that a module makes errors of; not those that it only passes on."""
+    for call in ast.walk(ast.parse(path.read_text())):
+        made = isinstance(call, ast.Call) and ast.unparse(call.func) in ("OctathlonError", "FormatError")
+        if made and isinstance(call.args[0], ast.JoinedStr | ast.Constant):
+            parts = call.args[0].values if isinstance(call.args[0], ast.JoinedStr) else call.args
+            sentence = " ".join("".join(_part(part, path) for part in parts).split())
+            if len(re.findall(r"(?<!⟨)\b[a-z]+\b(?!⟩)", sentence)) > 2:
+                yield sentence.replace("*", "\\*")
+
+
+def _part(part: ast.expr, path: Path) -> str:
+    """A piece of a sentence: words, a constant's value, or the name of what stands there."""
+    value = part.value if isinstance(part, ast.FormattedValue | ast.Constant) else part
+    if isinstance(value, ast.Name) and value.id.isupper():
+        module = path.relative_to(registry.ROOT.parent).with_suffix("")
+        return str(getattr(importlib.import_module(".".join(module.parts)), value.id))
+    if isinstance(value, ast.Name | ast.Attribute):
+        name = value.id if isinstance(value, ast.Name) else value.attr
+        return f"⟨{name.replace('_', ' ').strip().lower()}⟩"
+    return "⟨…⟩" if isinstance(value, ast.expr) else str(value)
+
+
+PAGES = "quickstart full cluster own-data weights rehearsal scoring performance adding design security troubleshooting"
+"""In the order of reading; others follow."""
+
+
+def pages() -> str:
+    """One row per page of docs/: its title, and the paragraph that it begins with."""
+    order = PAGES.split()
+    paths = [
+        path for path in sorted((ROOT / "docs").glob("*.md")) if path.stem not in ("README", "v1.1-part")
+    ]
+    rows = [("page", "what it says")]
+    for path in sorted(paths, key=lambda path: order.index(path.stem) if path.stem in order else len(order)):
+        title, first = path.read_text().split("\n\n")[:2]
+        first = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", " ".join(first.split()))
+        rows.append((f"[{title.removeprefix('# ')}]({path.name})", re.match(r".*?[.?](?= |$)", first)[0]))
+    return _table(rows)
+
+
 def _table(rows: list[tuple[str, ...]]) -> str:
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]]) + "\n"
@@ -183,11 +249,12 @@ def replaced(text: str, name: str, content: str) -> str:
 
 
 GENERATED = {
-    "README.md": {"benchmarks": benchmarks, "v1.1": published},
+    "docs/README.md": {"pages": pages, "benchmarks": benchmarks},
     "docs/full.md": {"archives": archives},
     "docs/rehearsal.md": {"rehearsals": rehearsals},
     "docs/scoring.md": {"history": history},
     "docs/security.md": {"bounds": bounds},
+    "docs/troubleshooting.md": {"errors": errors},
 }
 MEASURED = {
     "results": {"README.md": {"results": results}},

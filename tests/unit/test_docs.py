@@ -40,6 +40,30 @@ def test_links_lead_somewhere(page):
         assert (page.parent / target).exists(), target
 
 
+def test_the_readme_is_short_and_the_index_has_every_page():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+    index = (ROOT / "docs/README.md").read_text()
+    missing = [page.name for page in ROOT.glob("docs/*.md") if f"({page.name})" not in index]
+    assert missing == ["README.md"]
+
+
+def test_the_list_of_errors_has_their_words(generate, tmp_path):
+    module = tmp_path / "module.py"
+    module.write_text(
+        'OctathlonError(f"{path}: {size >> 20} MiB, more than {self.most_mib}; make room")\n'
+        'OctathlonError(f"{path}: {reason}")\nOctathlonError(message)\n'
+        'FormatError("no archive of *.tar is there; " f"fetch {its_name} again")\n'
+    )
+    assert list(generate._sentences(module)) == [
+        "⟨path⟩: ⟨…⟩ MiB, more than ⟨most mib⟩; make room",
+        "no archive of \\*.tar is there; fetch ⟨its name⟩ again",
+    ]
+    assert (
+        "`octathlon score --json`" in generate.errors()
+        and "use the archive as it is published" in generate.errors()
+    )
+
+
 def test_conda_environment_has_the_pins_of_the_lock():
     lock = (ROOT / "envs/requirements.lock").read_text().splitlines()
     pins = [line for line in lock if not line.startswith("#")]

@@ -150,6 +150,8 @@ def test_compressed_blocks_are_read() -> None:
 
 def test_a_compressed_bomb_is_refused() -> None:
     with pytest.raises(ValueError, match="too large"):
+        decompress(protobuf.varint(LIMIT + 1) + b"\0a", LIMIT)
+    with pytest.raises(ValueError, match="damaged"):
         decompress(protobuf.varint(1 << 40) + b"\0a", LIMIT)
     with pytest.raises(ValueError, match="damaged"):
         decompress(bytes([4, 0, 97, 1 | 7 << 2, 1]), LIMIT)  # copies more than it announced

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from octathlon.contracts import Benchmark, Progress
@@ -21,30 +21,48 @@ class Display:
 
 
 class _Line(Display):
-    """A bar to the run's limit, with the last quality against the target."""
+    """A bar to the run's limit, with the last quality against the target, and the rate since the last evaluation."""
 
-    def __init__(self, benchmark: Benchmark, bar: object, task: object) -> None:
+    def __init__(self, benchmark: Benchmark, bar: object, task: object, clock: Callable[[], float]) -> None:
         self._target = benchmark.target()
         self._unit = benchmark.cadence().unit
-        self._bar, self._task = bar, task
+        self._bar, self._task, self._clock = bar, task, clock
         self._shown = 0.0
+        self._since: tuple[float, int] | None = None
+        self._progress = Progress(train_samples=0)
 
     def stepped(self, progress: Progress) -> None:
-        if time.monotonic() - self._shown > 0.2:
-            self._shown = time.monotonic()
-            done = progress.in_epochs() if self._unit == "epochs" else progress.samples
-            self._bar.update(self._task, completed=done)
+        now = self._clock()
+        if self._since is None:
+            self._since = now, progress.samples
+        if now - self._shown > 0.2:
+            self._shown = now
+            began, samples = self._since
+            rate = (progress.samples - samples) / max(now - began, 1e-9)
+            shown = f"{rate:,.4g} samples/s" if rate else ""
+            self._bar.update(self._task, completed=self._done(progress), rate=shown)
+        self._progress = progress
 
     def evaluated(self, quality: Mapping[str, float]) -> None:
         pairs = (
             f"{name} {quality[name]:.4f} of {value:g}" for name, value in self._target.thresholds.items()
         )
-        self._bar.update(self._task, quality=", ".join(pairs))
+        self._bar.update(self._task, quality=", ".join(pairs), completed=self._done(self._progress))
+        self._since = None
+
+    def _done(self, progress: Progress) -> float:
+        return progress.in_epochs() if self._unit == "epochs" else progress.samples
 
 
 @contextmanager
-def display(name: str, benchmark: Benchmark) -> Iterator[Display]:
-    """The display of the first rank."""
+def display(
+    name: str, benchmark: Benchmark, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Display]:
+    """The display of the first rank.
+
+    Args:
+        clock: gives seconds.
+    """
     if benchmark.run.rank or not sys.stderr.isatty():
         yield Display()
         return
@@ -54,10 +72,18 @@ def display(name: str, benchmark: Benchmark) -> Iterator[Display]:
     cadence = benchmark.cadence()
     columns = (
         progress.TextColumn(f"{name}, seed {benchmark.run.seed}"),
-        progress.BarColumn(),
-        progress.TextColumn("{task.completed:.1f} of at most {task.total:g} " + cadence.unit),
+        progress.BarColumn(bar_width=12),
+        progress.TextColumn("{task.completed:,.4g} of at most {task.total:,g} " + cadence.unit),
         progress.TextColumn("{task.fields[quality]}"),
+        progress.TextColumn("{task.fields[rate]}"),
         progress.TimeElapsedColumn(),
+        progress.TextColumn("at most"),
+        progress.TimeRemainingColumn(),
+        progress.TextColumn("left"),
     )
-    with progress.Progress(*columns, console=Console(stderr=True), refresh_per_second=2) as bar:
-        yield _Line(benchmark, bar, bar.add_task(name, total=cadence.limit, quality=""))
+    bar = progress.Progress(
+        *columns, console=Console(stderr=True), refresh_per_second=2, speed_estimate_period=600
+    )
+    with bar:
+        task = bar.add_task(name, total=cadence.limit, quality="", rate="")
+        yield _Line(benchmark, bar, task, clock)
