@@ -20,7 +20,13 @@ from octathlon.scoring.tables import FORMAT, clean
 UNNAMED = "quality"
 """The metric of a bare number where neither a target nor the round names it."""
 NAMES = ("round", "org", "system", "division", "availability", "benchmark")
-PARTS = {"low": "dropped as fastest", "high": "dropped as slowest", "unused": "outside the scored runs"}
+PARTS = {
+    "low": ("dropped", "dropped as fastest"),
+    "high": ("dropped", "dropped as slowest"),
+    "unused": ("unused", "outside the scored runs"),
+}
+"""A run's `dropped` -> its kind, and its part in the score in words; all other runs are counted."""
+COUNTED = ("counted", "counted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +63,15 @@ class Run:
         """How it is drawn: failed, dropped, unused or counted."""
         if not self.converged:
             return "failed"
-        return {"low": "dropped", "high": "dropped", "unused": "unused"}.get(self.dropped, "counted")
+        return PARTS.get(self.dropped, COUNTED)[0]
 
     @property
     def part(self) -> str:
         """Its part in the score, in words."""
-        dropped = {
-            "low": "dropped as fastest",
-            "high": "dropped as slowest",
-            "unused": "outside the scored runs",
-        }
-        words = [] if self.converged else [f"failed: {self.reason or 'no reason known'}"]
-        return "; ".join([*words, *([dropped[self.dropped]] if self.dropped in dropped else [])]) or "counted"
+        if self.converged:
+            return PARTS.get(self.dropped, COUNTED)[1]
+        failed = f"failed: {self.reason or 'no reason known'}"
+        return f"{failed}; {PARTS[self.dropped][1]}" if self.dropped in PARTS else failed
 
 
 @dataclass(frozen=True, slots=True)
