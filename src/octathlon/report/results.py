@@ -84,6 +84,7 @@ class Entry:
     division: str
     availability: str
     benchmark: str
+    accelerators: float | None
     runs_needed: float | None
     converged: int
     dropped_low: int
@@ -101,6 +102,11 @@ class Entry:
     target: Mapping[str, Bounds]
     higher_is_better: bool
     runs: tuple[Run, ...]
+
+    @property
+    def failed(self) -> int:
+        """How many runs did not converge."""
+        return sum(not run.converged for run in self.runs)
 
     @property
     def metrics(self) -> list[str]:
@@ -172,6 +178,7 @@ def _entry(data: Mapping[str, Any]) -> Entry:
     metric = next(iter(target), None) or _metric(text(data["round"]), text(data["benchmark"]))
     return Entry(
         **{name: text(data[name]) for name in NAMES},
+        accelerators=number(data["accelerators"]),
         runs_needed=number(data["runs_needed"]),
         converged=int(number(data["converged"]) or 0),
         dropped_low=int(number(data["dropped_low"]) or 0),
