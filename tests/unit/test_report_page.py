@@ -283,7 +283,9 @@ def test_published_results_nearest_in_size_stand_beside_each_of_ours(tree, tmp_p
 
 
 @pytest.mark.skipif(browser.PROGRAM is None, reason="no Chromium here to open the page in")
-def test_on_a_phone_nothing_is_wider_than_the_screen_and_names_stand_letter_for_letter(tree, tmp_path):
+def test_on_a_phone_nothing_is_wider_than_the_screen_names_stand_letter_for_letter_and_tapping_tells(
+    tree, tmp_path
+):
     scores = scores_of(tree)
     for entry in scores["entries"]:
         entry |= {"accelerators": 8, "system": "DSS8440x10A100-PCIE-80GB-a-long-name"}
@@ -295,6 +297,11 @@ def test_on_a_phone_nothing_is_wider_than_the_screen_and_names_stand_letter_for_
         shown.open(page.file)
         assert shown.run("document.documentElement.scrollWidth") == 390
         assert shown.run("getComputedStyle(document.querySelector('.system')).fontVariantLigatures") == "none"
+        shown.point_at("#overview .spot .failed path", press=True)
+        told = "[...document.querySelectorAll('.tip')].filter(each => getComputedStyle(each).visibility == 'visible')"
+        assert shown.run(f"{told}.map(each => each.textContent)") == [
+            "result_3.txt: 35.000 min, failed: status aborted; dropped as slowest"
+        ]
         assert shown.complaints() == []
 
 
