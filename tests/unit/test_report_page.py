@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 
+import browser
 import pytest
 from report_pages import Page, dots, scores_of
 from training_logs import write_folder
@@ -72,15 +73,41 @@ def test_the_table_has_the_numbers_of_the_scores(page):
         "System": "box",
         "Division": "closed",
         "Quality target": "accuracy ≥ 0.759",
-        "Converged": "4 of 5",
+        "Converged": "4 of 51 failed",
         "Dropped, low + high": "1 + 1",
-        "Score, minutes": "30.667",
+        "Score, minutes": "30.667flagged",
         "Fastest, minutes": "28.000",
         "Slowest, minutes": "33.000",
         "To target, mean": "2 epochs2.56 M samples",
         "Final quality": "0.7600",
     }
     assert "status aborted (1 of 5 runs)" in page.words(page.section("results"))
+
+
+def test_many_results_open_with_a_matrix(tree, tmp_path):
+    scores = scores_of(tree)
+    assert "matrix" not in Page(tmp_path, scores).text.partition("<body>")[2]
+    masks, resnet = scores["entries"]
+    lost = resnet | {"score_minutes": None, "reason": "2 of 5 runs failed", "system": "box-0", "flags": []}
+    boxes = [
+        resnet | {"system": f"box-{number}", "org": "Us" if number % 2 else "we"} for number in range(1, 21)
+    ]
+    page = Page(tmp_path, scores | {"entries": [masks, lost, *boxes]})
+    (table,) = page.find("table", "matrix")
+    assert page.section("results")[1].find("table") is table  # the first thing after the heading
+    assert [page.words(cell) for cell in table.find("thead")[0]] == [
+        "System",
+        "resnetminutes",
+        "maskrcnnminutes",
+    ]
+    rows = [[page.words(cell) for cell in row] for row in table.find("tbody")]
+    flags = "flagged1 failed"
+    assert rows[0] == ["Usbox", "·", "52.000flagged"]
+    assert rows[1] == ["Usbox-0", "no score1 failed", "·"]
+    assert [row[0] for row in rows[2:5]] == ["Usbox-1", "Usbox-11", "Usbox-13"]
+    assert all(row[1:] == [f"30.667{flags}", "·"] for row in rows[2:]) and len(rows) == 22
+    (folded,) = page.section("results").findall("details")
+    assert len(page.find("tbody", within=folded)) == 22
 
 
 def test_every_run_is_a_row_too(page):
@@ -235,6 +262,47 @@ def test_ours_stand_beside_the_published_ones_only_where_that_means_something(tr
         entry["division"] = "open"
     opened = Page(tmp_path, scores, scale="full").section("published")
     assert full.words(opened.find(".//tbody")[0][-1]) == "–"
+
+
+def test_published_results_nearest_in_size_stand_beside_each_of_ours(tree, tmp_path):
+    scores = scores_of(tree)
+    scores["entries"][1]["accelerators"] = 20
+    assert "nearest in size" not in Page(tmp_path, scores).words()
+    page = Page(tmp_path, scores, scale="full")
+    (card,) = (each for each in page.find("figure", "card") if "nearest in size" in page.words(each))
+    ours, *others = ([page.words(cell) for cell in row] for row in card.find(".//tbody"))
+    assert ours == ["box20 accelerators", "30.667"]
+    with (rule_data.ROUNDS / "published_v1.1.csv").open(newline="") as file:
+        closed = [
+            (int(row["accelerators"]), float(row["score_minutes"]))
+            for row in csv.DictReader(file)
+            if (row["benchmark"], row["division"]) == ("resnet", "closed") and row["score_minutes"]
+        ]
+    nearest = sorted(closed, key=lambda each: (max(each[0] / 20, 20 / each[0]), each[1]))[:3]
+    assert [f"{minutes:.3f}" for _, minutes in sorted(nearest)] == [minutes for _, minutes in others]
+
+
+@pytest.mark.skipif(browser.PROGRAM is None, reason="no Chromium here to open the page in")
+def test_on_a_phone_nothing_is_wider_than_the_screen_names_stand_letter_for_letter_and_tapping_tells(
+    tree, tmp_path
+):
+    scores = scores_of(tree)
+    for entry in scores["entries"]:
+        entry |= {"accelerators": 8, "system": "DSS8440x10A100-PCIE-80GB-a-long-name"}
+    page = Page(tmp_path, scores, scale="full")
+    with browser.Browser(tmp_path / "profile") as shown:
+        shown.ask(
+            "Emulation.setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=1, mobile=True
+        )
+        shown.open(page.file)
+        assert shown.run("document.documentElement.scrollWidth") == 390
+        assert shown.run("getComputedStyle(document.querySelector('.system')).fontVariantLigatures") == "none"
+        shown.point_at("#overview .spot .failed path", press=True)
+        told = "[...document.querySelectorAll('.tip')].filter(each => getComputedStyle(each).visibility == 'visible')"
+        assert shown.run(f"{told}.map(each => each.textContent)") == [
+            "result_3.txt: 35.000 min, failed: status aborted; dropped as slowest"
+        ]
+        assert shown.complaints() == []
 
 
 def test_without_entries(tmp_path):

@@ -18,8 +18,9 @@ from octathlon.rehearsal.table import HEADER
 from octathlon.report import plots
 from octathlon.report.beside import files_of
 from octathlon.report.boards import board_of
+from octathlon.report.matrix import matrix_of
 from octathlon.report.plots import Series, panels, runs_of, strip
-from octathlon.report.published import published
+from octathlon.report.published import Published, nearest, published
 from octathlon.report.rehearsals import read_rehearsals
 from octathlon.report.results import Entry, Results, read_results
 from octathlon.report.systems import read_systems
@@ -27,7 +28,7 @@ from octathlon.scoring.rules import OURS, Bounds, load_round
 
 UNKNOWN = "–"
 MOST_ROWS = 20
-"""Of the overview: with more results it would be longer than what it sums up."""
+"""Results that are listed and drawn together; of more, a matrix comes first and the list is folded away."""
 MOST_OPEN = 6
 """Systems whose quality panels are shown at once; those of more are folded away."""
 
@@ -66,6 +67,8 @@ def _contents(results: Results, systems: Path | None, scale: str | None, tree: P
     results = Results(tuple(sorted(results.entries, key=_place)), results.skipped)
     entries = results.entries
     rounds = [load_round(each) for each in results.names("round")] or [load_round(OURS)]
+    rows = {each.name: published(each.name, entries) for each in rounds}
+    many = len(entries) > MOST_ROWS
     return {
         "entries": entries,
         "skipped": results.skipped,
@@ -74,10 +77,12 @@ def _contents(results: Results, systems: Path | None, scale: str | None, tree: P
         "files": lambda entry, run: files_of(entry, run, tree),
         "runs": [run for entry in entries for run in entry.runs],
         "many_orgs": len(results.names("org")) > 1,
-        "overview": _overview(results) if 1 < len(entries) <= MOST_ROWS else None,
+        "matrix": matrix_of(entries) if many and len(results.names("system")) > 1 else None,
+        "overview": _overview(results) if len(entries) > 1 and not many else None,
         "events": [_event(each, results, tree) for each in results.names("benchmark")],
         "systems": read_systems(systems, results.names("system")),
-        "published": [_published(each.name, entries) for each in rounds],
+        "published": [_published(name, found) for name, found in rows.items()],
+        "nearest": lambda entry: nearest(rows[entry.round], entry) if scale == "full" else [],
     }
 
 
@@ -111,8 +116,7 @@ def _event(benchmark: str, results: Results, tree: Path) -> dict[str, Any]:
     }
 
 
-def _published(round_name: str, entries: Sequence[Entry]) -> dict[str, Any]:
-    rows = published(round_name, entries)
+def _published(round_name: str, rows: Sequence[Published]) -> dict[str, Any]:
     series: list[Series] = [row.series() for row in rows]
     return {
         "round": round_name,

@@ -12,6 +12,9 @@ from octathlon.report.results import Entry
 from octathlon.scoring.results import Result, load, published_files
 from octathlon.scoring.rules import Bounds, load_round
 
+NEAREST = 3
+"""Published results that stand beside one of ours."""
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
@@ -31,6 +34,12 @@ class Published:
     @property
     def median(self) -> float:
         return statistics.median(result.minutes for result in self.results)
+
+    def nearest(self, accelerators: float) -> list[Result]:
+        """The results of systems that are the fewest times larger or smaller, in accelerators; the smallest first."""
+        sized = [result for result in self.results if result.accelerators]
+        sized.sort(key=lambda each: abs(math.log(each.accelerators / accelerators)))
+        return sorted(sized[:NEAREST], key=lambda each: (each.accelerators, each.minutes))
 
     def series(self) -> Series:
         """A row of a strip: a dot for each entry, the median marked."""
@@ -61,6 +70,13 @@ def published(round_name: str, entries: Sequence[Entry]) -> list[Published]:
                 Published(benchmark, task.target, tuple(of_it), _best_of(entries, round_name, benchmark))
             )
     return rows
+
+
+def nearest(rows: Sequence[Published], entry: Entry) -> list[Result]:
+    """What others published of systems of the size of a closed result's; empty where its size is not known."""
+    of_it = [row for row in rows if row.benchmark == entry.benchmark]
+    known = of_it and entry.division == "closed" and entry.accelerators is not None and entry.accelerators > 0
+    return of_it[0].nearest(entry.accelerators) if known else []
 
 
 def _best_of(entries: Sequence[Entry], round_name: str, benchmark: str) -> float | None:

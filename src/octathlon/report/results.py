@@ -20,7 +20,13 @@ from octathlon.scoring.tables import FORMAT, clean
 UNNAMED = "quality"
 """The metric of a bare number where neither a target nor the round names it."""
 NAMES = ("round", "org", "system", "division", "availability", "benchmark")
-PARTS = {"low": "dropped as fastest", "high": "dropped as slowest", "unused": "outside the scored runs"}
+PARTS = {
+    "low": ("dropped", "dropped as fastest"),
+    "high": ("dropped", "dropped as slowest"),
+    "unused": ("unused", "outside the scored runs"),
+}
+"""A run's `dropped` -> its kind, and its part in the score in words; all other runs are counted."""
+COUNTED = ("counted", "counted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +63,15 @@ class Run:
         """How it is drawn: failed, dropped, unused or counted."""
         if not self.converged:
             return "failed"
-        return {"low": "dropped", "high": "dropped", "unused": "unused"}.get(self.dropped, "counted")
+        return PARTS.get(self.dropped, COUNTED)[0]
 
     @property
     def part(self) -> str:
         """Its part in the score, in words."""
-        dropped = {
-            "low": "dropped as fastest",
-            "high": "dropped as slowest",
-            "unused": "outside the scored runs",
-        }
-        words = [] if self.converged else [f"failed: {self.reason or 'no reason known'}"]
-        return "; ".join([*words, *([dropped[self.dropped]] if self.dropped in dropped else [])]) or "counted"
+        if self.converged:
+            return PARTS.get(self.dropped, COUNTED)[1]
+        failed = f"failed: {self.reason or 'no reason known'}"
+        return f"{failed}; {PARTS[self.dropped][1]}" if self.dropped in PARTS else failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ class Entry:
     division: str
     availability: str
     benchmark: str
+    accelerators: float | None
     runs_needed: float | None
     converged: int
     dropped_low: int
@@ -98,6 +102,11 @@ class Entry:
     target: Mapping[str, Bounds]
     higher_is_better: bool
     runs: tuple[Run, ...]
+
+    @property
+    def failed(self) -> int:
+        """How many runs did not converge."""
+        return sum(not run.converged for run in self.runs)
 
     @property
     def metrics(self) -> list[str]:
@@ -169,6 +178,7 @@ def _entry(data: Mapping[str, Any]) -> Entry:
     metric = next(iter(target), None) or _metric(text(data["round"]), text(data["benchmark"]))
     return Entry(
         **{name: text(data[name]) for name in NAMES},
+        accelerators=number(data["accelerators"]),
         runs_needed=number(data["runs_needed"]),
         converged=int(number(data["converged"]) or 0),
         dropped_low=int(number(data["dropped_low"]) or 0),
