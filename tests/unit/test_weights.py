@@ -148,7 +148,7 @@ def test_a_log_survives_weights_that_cannot_be_written(tmp_path, monkeypatch, ca
     def fail(*_arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("octathlon.harness.weights.save_file", fail)
+    monkeypatch.setattr("octathlon.harness.tensor_files.save_file", fail)
     _, log = trained("dlrm", made_up("dlrm", tmp_path), tmp_path)
     assert [path.name for path in log.parent.iterdir()] == ["result_0.txt"]
     assert "the run's weights are lost, its log is not" in capsys.readouterr().err
