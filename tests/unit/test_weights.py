@@ -24,10 +24,10 @@ SHORT = {"first": 0.01, "every": 0.01, "limit": 0.02}
 BY_SAMPLES = {"first": 64, "every": 64, "limit": 128}
 
 
-def made_up(name: str, folder: Path):
+def made_up(name: str, folder: Path, **sizes: int):
     """Made-up prepared data, and the settings of a run of two short blocks on them."""
     settings = resolve("benchmarks", name, "mini", {})
-    data = resolve("datasets", registry.dataset_of(name), "mini", {})
+    data = resolve("datasets", registry.dataset_of(name), "mini", {"synthetic": sizes})
     settings = registry.synthetic(name).write(folder, settings, data, 1)
     unit = settings.cadence.unit
     short = (

@@ -199,7 +199,7 @@ class Checkpoints:
         }
         tensors = copied(tensors_of(self._benchmark, self._trainer.model, self._trainer.optimizer))
         path = self._paths[self._number % 2]
-        self._writer = Thread(target=self._write_file, args=(path, tensors, said), daemon=True)
+        self._writer = Thread(target=self._write_file, args=(path, tensors, said), name="checkpoint")
         self._writer.start()
 
     def _write_file(self, path: Path, tensors: dict[str, torch.Tensor], said: About) -> None:
