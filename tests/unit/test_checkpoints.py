@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from test_weights import made_up
+from toy_benchmark import Toy, toy
 
 from octathlon import registry
 from octathlon.contracts import Benchmark, Progress, Run
@@ -20,14 +22,15 @@ from octathlon.harness.checkpoints import Checkpoints
 from octathlon.harness.events import Events
 from octathlon.harness.loop import Outcome, timed_run
 from octathlon.harness.progress import Display
+from octathlon.harness.tensor_files import said_by, write
 from octathlon.receipts import read_json
 
 
 class Hand(Display):
     """The test's: it is called after each update, just before a checkpoint would be written."""
 
-    def __init__(self) -> None:
-        self.time = 1_700_000_000.0
+    def __init__(self, time: float = 1_700_000_000.0) -> None:
+        self.time = time
         self.at: dict[int, Callable[[], None]] = {}
 
     def stepped(self, progress: Progress) -> None:
@@ -40,10 +43,14 @@ class Hand(Display):
 
     def die(self) -> None:
         """End the run by an error, with whatever it was writing written."""
+        self.written()
+        raise ZeroDivisionError
+
+    def written(self) -> None:
+        """Wait until it is."""
         for thread in threading.enumerate():
             if thread.name == "checkpoint":
                 thread.join()
-        raise ZeroDivisionError
 
     def clock(self) -> float:
         return self.time
@@ -153,3 +160,138 @@ def test_an_interrupted_run_ends_as_a_whole_one(name, tmp_path):
     settings, kind = short_run(name, tmp_path), registry.benchmark_class(name)
     facts = {"data": tmp_path, "manifest": read_json(tmp_path / "manifest.json")}
     check_resumed(lambda run: kind(settings, run), tmp_path, *POINTS[name], **facts)
+
+
+def line(run: Run) -> Toy:
+    return toy(run=run, checkpoint_minutes=10, target={"error": -1.0}, cadence=TOYS)
+
+
+TOYS = {"unit": "epochs", "first": 2, "every": 2, "limit": 4}
+
+
+@pytest.fixture
+def interrupted(tmp_path):
+    """The folder of a run that has left checkpoints after updates 9 and 18, the second one with file number 0."""
+    hand = Hand()
+    hand.at = {9: hand.later, 17: hand.written, 18: hand.later, 20: hand.die}
+    with pytest.raises(ZeroDivisionError):
+        train(line, tmp_path, hand)
+    assert [path.name for path in files(tmp_path)] == [
+        f".result_0.checkpoint_{turn}.safetensors" for turn in (0, 1)
+    ]
+    return tmp_path
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.glob(".*"))
+
+
+def resumed_after(folder: Path, **options: Any) -> list[int]:
+    """Go on to the end: the samples from which the run did."""
+    _, _, events = train(line, folder, Hand(time=2_000_000_000.0), **options)
+    return [event["value"] for event in events if event["key"] == "resumed"]
+
+
+def test_the_newest_checkpoint_is_used(interrupted):
+    assert resumed_after(interrupted) == [18 * 8]
+
+
+@pytest.mark.parametrize("size", [0, 5, 900, -1])
+def test_a_newest_one_that_was_cut_short_gives_way_to_the_one_before(size, interrupted, capsys):
+    newest = files(interrupted)[0]
+    newest.write_bytes(newest.read_bytes()[:size])
+    assert resumed_after(interrupted) == [9 * 8]
+    told = capsys.readouterr().err
+    assert (
+        told.count("\n") == 1
+        and f"{newest}: a damaged checkpoint" in told
+        and "goes on from the other" in told
+    )
+
+
+def test_where_all_are_damaged_the_run_starts_anew(interrupted, capsys):
+    for path in files(interrupted):
+        path.write_bytes(b"damaged")
+    assert resumed_after(interrupted) == []
+    assert capsys.readouterr().err.count("the run starts anew") == 2
+
+
+def test_a_run_that_differs_starts_anew_and_says_in_what(interrupted, capsys):
+    assert resumed_after(interrupted, about=ABOUT | {"seed": 4}) == []
+    assert "a checkpoint of a run that differs in seed: the run starts anew\n" in capsys.readouterr().err
+
+
+def test_another_number_of_ranks_is_refused(interrupted):
+    with pytest.raises(OctathlonError, match="of 1 ranks, not of 2: start as many ranks, or delete it"):
+        resumed_after(interrupted, about=ABOUT | {"ranks": 2})
+    assert len(files(interrupted)) == 2
+
+
+def test_no_run_goes_on_before_it_began(interrupted):
+    with pytest.raises(OctathlonError, match="of later than the system's clock says .*: set the clock"):
+        train(line, interrupted, Hand(time=1_600_000_000.0))
+
+
+def test_a_full_disk_is_one_warning_and_older_checkpoints_stay(interrupted, monkeypatch, capsys):
+    def fail(*_arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("octathlon.harness.tensor_files.save_file", fail)
+    hand = Hand(time=2_000_000_000.0)
+    hand.at = {19: hand.later, 21: hand.later, 24: hand.later, 25: hand.die}
+    with pytest.raises(ZeroDivisionError):
+        train(line, interrupted, hand)
+    assert capsys.readouterr().err.count("the run goes on without new checkpoints") == 1
+    monkeypatch.undo()
+    assert resumed_after(interrupted) == [18 * 8]
+
+
+def changed(folder: Path, change: Callable[[dict, dict], object]) -> Path:
+    """Both checkpoints with tensors or words changed; the newest."""
+    for path in files(folder):
+        said = said_by(path)
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+        change(tensors, said)
+        write(path, tensors, said)
+    return files(folder)[0]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tensors, said: tensors.pop("model.1.weight"),
+        lambda tensors, said: tensors.update({"model.1.weight": torch.zeros(10**6)}),
+        lambda tensors, said: tensors.update({"model.1.weight": tensors["model.1.weight"].double()}),
+        lambda tensors, said: tensors.update({"benchmark.window": torch.zeros(1)}),
+        lambda tensors, said: tensors.update({"optimizer.9.momentum": torch.zeros(1)}),
+        lambda tensors, said: tensors.update({"optimizer.0.momentum": torch.zeros(7)}),
+        lambda tensors, said: tensors.pop("random.cpu"),
+        lambda tensors, said: tensors.update({"random.cpu": torch.zeros(3, dtype=torch.uint8)}),
+        lambda tensors, said: said.update(words={"python": [3, [1], None], "numpy": []}),
+        lambda tensors, said: said["words"].update(python=[3, [2**70] * 625, None]),
+    ],
+)
+def test_what_does_not_fit_is_one_sentence(change, interrupted):
+    path = changed(interrupted, change)
+    with pytest.raises(OctathlonError, match=f"{path}: does not fit the run .*; delete it to start anew"):
+        resumed_after(interrupted)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda said: said.pop("about"),
+        lambda said: said["progress"].update(steps=-1),
+        lambda said: said["progress"].update(steps="9"),
+        lambda said: said["progress"].update(more=1),
+        lambda said: said["place"].update(blocks=1.5),
+        lambda said: said.update(time=float("nan")),
+        lambda said: said.update(behind=float("inf")),
+        lambda said: said.update(log=5),
+    ],
+)
+def test_words_that_no_checkpoint_has_are_damage(change, interrupted, capsys):
+    changed(interrupted, lambda _tensors, said: change(said))
+    assert resumed_after(interrupted) == []
+    assert capsys.readouterr().err.count("a damaged checkpoint") == 2
