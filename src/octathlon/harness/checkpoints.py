@@ -30,6 +30,7 @@ from octathlon.harness.state import restore, tensors_of, words
 from octathlon.harness.tensor_files import UNREADABLE, About, copied, of_rank, said_by, write
 from octathlon.harness.trainer import StepTrainer
 from octathlon.nn import world
+from octathlon.nn.processes import ENDING
 from octathlon.receipts import leftovers
 
 LOOK_S = 2.0
@@ -38,8 +39,6 @@ MOST_STEPS = 50
 """Updates between two such looks."""
 MOST = 1e15
 """Of whatever a checkpoint counts."""
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-"""How schedulers say that a job's time ends."""
 
 
 @dataclass(slots=True)
@@ -112,7 +111,7 @@ class Checkpoints:
         self._trainer, self._events, self._place = trainer, events, place
         self._last = self._looked = self._clock()
         self._looked_at = trainer.progress.steps
-        before = {each: signal.signal(each, self._note) for each in SIGNALS}
+        before = {each: signal.signal(each, self._note) for each in ENDING}
         try:
             yield
         finally:

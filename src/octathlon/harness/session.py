@@ -17,7 +17,7 @@ import torch
 from octathlon.contracts import Benchmark, Run
 from octathlon.digest import code_digest, value_digest
 from octathlon.harness.caches import clear_caches
-from octathlon.harness.checkpoints import SIGNALS, Checkpoints
+from octathlon.harness.checkpoints import Checkpoints
 from octathlon.harness.clock import Clock, wall_clock
 from octathlon.harness.events import Events
 from octathlon.harness.loop import Outcome, timed_run
@@ -27,6 +27,7 @@ from octathlon.harness.rundir import discard, owned_log
 from octathlon.harness.weights import Weights
 from octathlon.nn import world
 from octathlon.nn.loading import check_room, worker_failures
+from octathlon.nn.processes import ENDING
 from octathlon.receipts import read_json
 from octathlon.settings import BenchmarkSettings
 
@@ -139,7 +140,7 @@ def _end(log: Path | None, code: int) -> None:
 @contextmanager
 def _terminable(end: Callable[[int], None]) -> Iterator[None]:
     """In the block the signals by which launchers and schedulers end a run leave no unfinished log."""
-    before = {each: signal.signal(each, lambda number, _frame: end(128 + number)) for each in SIGNALS}
+    before = {each: signal.signal(each, lambda number, _frame: end(128 + number)) for each in ENDING}
     try:
         yield
     finally:
