@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 from test_weights import made_up
 from toy_benchmark import Toy, toy
 
@@ -295,3 +299,58 @@ def test_words_that_no_checkpoint_has_are_damage(change, interrupted, capsys):
     changed(interrupted, lambda _tensors, said: change(said))
     assert resumed_after(interrupted) == []
     assert capsys.readouterr().err.count("a damaged checkpoint") == 2
+
+
+@contextmanager
+def two_ranks(folder: Path, log: Path, **settings: Any) -> Iterator[subprocess.Popen[str]]:
+    """A run of dlrm, each rank of which has tables of its own."""
+    octathlon = str(Path(sys.executable).with_name("octathlon"))
+    train = ["train", "dlrm", "--data", str(folder), "--output", str(log), "--settings", json.dumps(settings)]
+    command = [octathlon, "launch", "--ranks", "2", octathlon, *train]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+def wait_for(done: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """As long as the process lives."""
+    while not done():
+        with suppress(subprocess.TimeoutExpired):
+            pytest.fail(f"ended with {process.wait(0.1)}: {process.stderr.read()}")
+
+
+def test_two_ranks_go_on_after_a_signal_and_after_a_kill(tmp_path):
+    settings = made_up("dlrm", tmp_path)
+    changes = {
+        "cadence": {"unit": "epochs", "first": 0.1, "every": 0.1, "limit": 0.2},
+        "target": {"AUC": 1.0},
+        "checkpoint_minutes": 0.001,
+        "loader_workers": settings.loader_workers,
+    }
+    whole, log = tmp_path / "whole" / "result_0.txt", tmp_path / "runs" / "result_0.txt"
+    with two_ranks(tmp_path, whole, **changes | {"checkpoint_minutes": 0}) as process:
+        assert process.wait() == 0
+    checkpoint = log.with_name(".result_0.checkpoint_0.rank_1.safetensors")
+    with two_ranks(tmp_path, log, **changes) as process:
+        wait_for(checkpoint.exists, process)
+        process.terminate()
+        _, told = process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM and not log.exists()
+    assert told.count("told to stop after") == 2 and "Traceback" not in told, told
+    steps = said_by(checkpoint)["progress"]["steps"]
+    with two_ranks(tmp_path, log, **changes) as process:
+        wait_for(lambda: said_by(checkpoint)["progress"]["steps"] > steps, process)
+        process.kill()
+    with two_ranks(tmp_path, log, **changes) as process:
+        assert process.wait() == 0, process.stderr.read()
+    assert log.read_text().count('"key": "resumed"') == 2
+    assert sorted(path.name for path in log.parent.iterdir()) == sorted(
+        path.name for path in whole.parent.iterdir()
+    )
+    for name in ("result_0.safetensors", "result_0.rank_1.safetensors"):
+        resumed, expected = load_file(log.with_name(name)), load_file(whole.with_name(name))
+        for key, tensor in expected.items():
+            torch.testing.assert_close(resumed[key], tensor)
+        assert said_by(log.with_name(name))["quality"] == pytest.approx(
+            said_by(whole.with_name(name))["quality"]
+        )
