@@ -131,12 +131,12 @@ CADENCES = {
     "unet3d": {"first": 2, "every": 2, "limit": 4},
 }
 POINTS = {
-    "bert": (3, 7),  # the last of an epoch, both
+    "bert": (3, 7),  # checkpoints at the ends of epochs; rnnt, too
     "dlrm": (5, 8),  # the last of the run
     "maskrcnn": (4, 6),  # the last of a block
     "minigo": (6, 10),  # the last of a generation
     "resnet": (1, 7),
-    "rnnt": (2, 6),
+    "rnnt": (3, 7),
     "ssd": (2, 4),
     "unet3d": (3, 5),
 }
