@@ -83,7 +83,7 @@ class Go(SelfPlay):
     def build_model(self) -> nn.Module:
         return self._load("checkpoint")
 
-    def train_batches(self, epoch: int) -> Iterator:
+    def train_batches(self, epoch: int, first: int = 0) -> Iterator:
         yield self.synthetic_batch()
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:

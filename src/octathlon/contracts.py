@@ -85,6 +85,8 @@ class Progress:
     """Epochs finished."""
     epoch_samples: int = 0
     """Those of the current epoch."""
+    epoch_batches: int = 0
+    """Micro-batches of the current epoch that a rank has trained on."""
 
     def in_epochs(self) -> float:
         """Epochs done, with the fraction of the current one, which is whole only when its batches have ended."""
@@ -186,9 +188,13 @@ class Benchmark(ABC, Generic[Settings]):
         """The optimizer and its schedule, for the model as `build_model` made it."""
 
     @abstractmethod
-    def train_batches(self, epoch: int) -> Iterable[Batch]:
+    def train_batches(self, epoch: int, first: int = 0) -> Iterable[Batch]:
         """This rank's part of each micro-batch of `epoch` (1-based): whole global batches, or the rest is given up.
-        The first touch of the training data."""
+        The first touch of the training data.
+
+        Args:
+            first: how many to leave out at the start, unread: a resumed run has trained on them.
+        """
 
     @abstractmethod
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -239,6 +245,20 @@ class Benchmark(ABC, Generic[Settings]):
         """What `evaluate` judges, and what is kept after a run; default: the model."""
         return model
 
+    def state(self) -> Mapping[str, Tensor]:
+        """What training depends on beside model, optimizer, progress, random numbers and what `evaluated` gives;
+        default: nothing. What of it `seed`, epoch and `epoch_batches` tell is none of it."""
+        return {}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from another run's `state`.
+
+        Raises:
+            ValueError: if it can't be one.
+        """
+        if state:
+            raise ValueError(f"{', '.join(state)}: not known")
+
     def compiled_parts(self, model: nn.Module) -> Iterable[nn.Module]:
         """What torch.compile is let loose on, part by part, if the settings say so; default: the model's children.
         Parts of the same code and shapes are compiled once."""
@@ -269,7 +289,8 @@ class Benchmark(ABC, Generic[Settings]):
         unit = self.cadence().unit
         while not trainer.progress.reached(mark, unit):
             if self._batches is None:
-                self._batches = iter(self.train_batches(trainer.progress.epochs + 1))
+                done = trainer.progress
+                self._batches = iter(self.train_batches(done.epochs + 1, done.epoch_batches))
             batch = next(self._batches, None)
             if batch is None:
                 self._batches = None

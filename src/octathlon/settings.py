@@ -48,6 +48,12 @@ class BenchmarkSettings(Strict):
         "none", description="torch.compile's mode for the model's parts; reduce-overhead: with CUDA graphs"
     )
     keep_weights: bool = Field(True, description="leave the trained weights beside the log")
+    checkpoint_minutes: float = Field(
+        0,
+        ge=0,
+        le=10_000,
+        description="between two checkpoints that an interrupted run goes on from; 0: none",
+    )
     loader_workers: int = Field(
         ge=0, description="worker processes that read data, per rank; 0: in the run itself"
     )

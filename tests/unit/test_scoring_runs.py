@@ -3,6 +3,7 @@
 import pytest
 from training_logs import IMAGENET, line, log_lines
 
+from octathlon.scoring.checker import check_log
 from octathlon.scoring.outcomes import judge
 from octathlon.scoring.rules import load_round
 from octathlon.scoring.runs import read_log
@@ -189,3 +190,17 @@ def test_absurd_numbers_are_no_quality(tmp_path, number):
     text = line("eval_accuracy", 61, 12345, epoch_num=777)
     lines = [*log_lines(quality=[]), text.replace("12345", number).replace("777", number)]
     assert outcome(tmp_path, lines).reason == "no evaluation"
+
+
+@pytest.mark.parametrize(("division", "severity"), [("closed", "error"), ("open", "warning")])
+def test_a_resumed_run_is_flagged_and_never_closed(tmp_path, division, severity):
+    lines = log_lines(quality=[0.5, 0.8])
+    resumed = [*lines[:-3], line("resumed", 700, 256_000, epoch_num=1), *lines[-3:]]
+    run = outcome(tmp_path, resumed, division=division)
+    assert run.converged == (division == "open")
+    assert run.reason == ("resumed from a checkpoint" if division == "closed" else "")
+    assert run.minutes == outcome(tmp_path, lines).minutes  # the clock went on
+    assert "interrupted, and resumed from a checkpoint" in run.anomalies
+    (tmp_path / "result_0.txt").write_text("\n".join(resumed).replace('"closed"', f'"{division}"') + "\n")
+    found = {each.rule: each.severity for each in check_log(tmp_path / "result_0.txt", "v1.1")}
+    assert found["run.resumed"] == severity

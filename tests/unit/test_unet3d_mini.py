@@ -31,8 +31,8 @@ def outcome(prepared: Path, spoil: Callable[[Tensor], Tensor] = lambda labels: l
     """Of a run whose training labels went through `spoil`."""
 
     class Spoilt(ImageSegmentation):
-        def train_batches(self, epoch: int) -> Iterable[tuple[Tensor, Tensor]]:
-            for images, labels in super().train_batches(epoch):
+        def train_batches(self, epoch: int, first: int = 0) -> Iterable[tuple[Tensor, Tensor]]:
+            for images, labels in super().train_batches(epoch, first):
                 yield images, spoil(labels)
 
     manifest = read_json(prepared / "manifest.json")

@@ -24,10 +24,10 @@ SHORT = {"first": 0.01, "every": 0.01, "limit": 0.02}
 BY_SAMPLES = {"first": 64, "every": 64, "limit": 128}
 
 
-def made_up(name: str, folder: Path):
+def made_up(name: str, folder: Path, **sizes: int):
     """Made-up prepared data, and the settings of a run of two short blocks on them."""
     settings = resolve("benchmarks", name, "mini", {})
-    data = resolve("datasets", registry.dataset_of(name), "mini", {})
+    data = resolve("datasets", registry.dataset_of(name), "mini", {"synthetic": sizes})
     settings = registry.synthetic(name).write(folder, settings, data, 1)
     unit = settings.cadence.unit
     short = (
@@ -148,7 +148,7 @@ def test_a_log_survives_weights_that_cannot_be_written(tmp_path, monkeypatch, ca
     def fail(*_arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("octathlon.harness.weights.save_file", fail)
+    monkeypatch.setattr("octathlon.harness.tensor_files.save_file", fail)
     _, log = trained("dlrm", made_up("dlrm", tmp_path), tmp_path)
     assert [path.name for path in log.parent.iterdir()] == ["result_0.txt"]
     assert "the run's weights are lost, its log is not" in capsys.readouterr().err

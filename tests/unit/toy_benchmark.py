@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import torch
@@ -43,10 +44,10 @@ class Toy(Benchmark[BenchmarkSettings]):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         return optimizer, StepSchedule(optimizer, lambda step: self.rates.append(step) or 0.1)
 
-    def train_batches(self, epoch: int):
+    def train_batches(self, epoch: int, first: int = 0):
         order = epoch_order(SAMPLES, self.run.seed, epoch)
         local = self.settings.local_batch_size(self.run.world)
-        return rank_batches(order, local, self.run.rank, self.run.world)
+        return islice(rank_batches(order, local, self.run.rank, self.run.world), first, None)
 
     def loss(self, model: nn.Module, batch: Any) -> torch.Tensor:
         return ((model(self.inputs[batch]) - self.truth[batch]) ** 2).mean()

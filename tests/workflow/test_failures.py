@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
+import signal
 import subprocess
 import time
+from contextlib import suppress
 
 import psutil
 import pytest
+from tiny_project import copy_of_sources
 
 from octathlon import registry
 from octathlon.receipts import file_digest
@@ -173,3 +177,39 @@ def test_damaged_archive_stops_its_own_data_set_with_a_sentence(project):
     assert "octathlon: " in done.stdout
     assert "ILSVRC2012_img_train.tar: truncated or damaged" in done.stdout
     assert "Traceback" not in done.stdout
+
+
+LONG = """\
+benchmarks: [dlrm]
+overrides:
+  dlrm:
+    cadence: {first: 200, every: 200, limit: 400}
+    target: {AUC: 2}
+    checkpoint_minutes: 0.0001
+"""
+
+
+def test_a_run_goes_on_after_all_processes_of_its_job_were_told_to_end_or_killed(tmp_path):
+    project = copy_of_sources(tmp_path)
+    (project.folder / "long.yaml").write_text(LONG)
+    log = "results/mini/octathlon/results/local/dlrm/result_0.txt"
+    options = {"overlays": ("tiny.yaml", "long.yaml")}
+    told = project.folder / "logs/train/local/dlrm/0.log"
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with subprocess.Popen(
+            project.command("--nolock", log, **options),
+            cwd=project.folder,
+            env=project.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as snakemake:
+            while not (told.exists() and "block_start" in told.read_text()):
+                with suppress(subprocess.TimeoutExpired):
+                    pytest.fail(f"ended with {snakemake.wait(0.1)}")
+            os.killpg(snakemake.pid, number)
+        assert snakemake.returncode and not (project.folder / log).exists()
+        assert ("a checkpoint was written" in told.read_text()) == (number == signal.SIGTERM)
+        told.unlink()
+    project.run("--nolock", log, **options)
+    assert '"key": "resumed"' in (project.folder / log).read_text()

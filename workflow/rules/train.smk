@@ -1,4 +1,5 @@
-# The timed runs. A run has its system to itself: the system's cores and accelerators are the job's.
+# The timed runs. A run has its system to itself: the system's cores and accelerators are the job's. A scheduler whose
+# time limit is near signals the shell, too, which must outlive the run's last checkpoint: hence the trap.
 rule train:
     input:
         manifest,
@@ -23,7 +24,7 @@ rule train:
         launch=launch,
         options=train_options,
     shell:
-        "{params.launch}octathlon train {wildcards.benchmark} --output {output:q} {params.options:q} &> {log:q}"
+        "trap : TERM USR1; {params.launch}octathlon train {wildcards.benchmark} --output {output:q} {params.options:q} &> {log:q}"
 
 
 # On a node like the runs': what the configuration leaves open is what is seen there.

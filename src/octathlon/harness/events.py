@@ -27,6 +27,8 @@ class Events:
 
     def __init__(self, outputs: Iterable[TextIO], clock: Clock) -> None:
         self._clock = clock
+        self.behind = 0.0
+        """Seconds that the log's time stood still."""
         logger = logging.Logger(
             "octathlon.events", logging.INFO
         )  # not registered: no other handler can get at it
@@ -53,11 +55,18 @@ class Events:
         clock, began = self._clock, self._clock()
         self._clock = lambda: began
         yield
-        behind = clock() - began
-        self._clock = lambda: clock() - behind
+        self._clock = clock
+        self.behind += clock() - began
+
+    @contextmanager
+    def muted(self) -> Iterator[None]:
+        """Write nothing in the block."""
+        before, self._silent = self._silent, True
+        yield
+        self._silent = before
 
     def _log(self, write: Any, key: str, value: Any, metadata: dict[str, Any]) -> float:
-        now = self._clock()
+        now = self._clock() - self.behind
         if not self._silent:
             write(key, value, metadata, time_ms=int(now * 1000), stack_offset=CALLER)
         return now

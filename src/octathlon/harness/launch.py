@@ -14,9 +14,10 @@ import sys
 import time
 from collections.abc import Sequence
 from subprocess import Popen
+from typing import Any
 
 from octathlon.errors import OctathlonError
-from octathlon.nn.processes import end_with_parent, ending
+from octathlon.nn.processes import ENDING, end_with_parent, ending
 
 GRACE_S = 3
 """For ranks to end by themselves after another one failed, and again after SIGTERM; then they are killed."""
@@ -28,7 +29,8 @@ def launch(command: Sequence[str], ranks: int) -> None:
 
     Raises:
         OctathlonError: naming the rank, if a signal ended one; or if there is no such command.
-        SystemExit: if one failed otherwise, of which its own message tells; or after SIGTERM.
+        SystemExit: if one failed otherwise, of which its own message tells; or after SIGTERM and SIGUSR1, which the
+            ranks are told and may take their time to end after, see `checkpoints`.
     """
     if not (program := shutil.which(command[0])):
         raise OctathlonError(f"{command[0]!r}: no such program; correct the command")
@@ -41,9 +43,12 @@ def launch(command: Sequence[str], ranks: int) -> None:
             processes.append(
                 Popen([program, *command[1:]], env=environment, preexec_fn=end_with_parent)  # noqa: PLW1509 - no threads
             )
+        told = _pass_signals_on(processes)
         failed = _first_failures(processes)
     finally:
         _end(processes)
+    if told:
+        sys.exit(128 + told[0])
     for rank, code in failed.items():
         if code < 0:
             raise OctathlonError(
@@ -52,6 +57,20 @@ def launch(command: Sequence[str], ranks: int) -> None:
             )
     if failed:
         sys.exit(1)
+
+
+def _pass_signals_on(processes: Sequence[Popen[bytes]]) -> list[int]:
+    """Tell the ranks that their time ends; those signals so far, then and later."""
+    told: list[int] = []
+
+    def tell(number: int, _frame: Any) -> None:
+        told.append(number)
+        for process in processes:
+            process.send_signal(number)
+
+    for each in ENDING:
+        signal.signal(each, tell)
+    return told
 
 
 def _free_port() -> int:

@@ -29,6 +29,7 @@ import torch
 from torch import nn
 
 from octathlon.contracts import Benchmark
+from octathlon.harness.checkpoints import Checkpoints, Place
 from octathlon.harness.divergence import Diverged
 from octathlon.harness.events import Events
 from octathlon.harness.progress import Display
@@ -58,6 +59,7 @@ def timed_run(
     display: Display | None = None,
     max_blocks: int | None = None,
     ready: Callable[[nn.Module], None] = lambda model: None,
+    checkpoints: Checkpoints | None = None,
 ) -> Outcome:
     """Train from scratch until the target or the limit of the cadence, on the clock of `events`.
 
@@ -65,32 +67,47 @@ def timed_run(
         display: shows how far the run is.
         max_blocks: give up after so many evaluations.
         ready: called with the model when it is built, off the clock.
+        checkpoints: where the run goes on from, if it does, and leaves its own; default: it leaves none.
     """
     display = display or Display()
-    events.start("init_start")
-    trainer = _initialise(benchmark, events, display)
-    ready(trainer.model)
-    events.stop("init_stop")
+    found = checkpoints is not None and checkpoints.found
+    with events.muted() if found else nullcontext():
+        events.start("init_start")
+        trainer = _initialise(benchmark, events, display, checkpoints)
+        ready(trainer.model)
+        events.stop("init_stop")
     world.barrier()
-    started = events.start("run_start")
-    reached, quality, done, diverged = False, {}, 0, None
-    for mark in islice(benchmark.cadence().marks(), max_blocks):
-        quality, diverged = _block(benchmark, trainer, events, done, mark)
-        display.evaluated(quality)
-        reached, done = world.from_first(benchmark.target().reached(quality)), mark
-        if reached or diverged is not None:
-            break
+    place = _resume(benchmark, trainer, events, checkpoints) if found else Place(events.start("run_start"))
+    reached, quality, diverged = False, {}, None
+    with checkpoints.watching(trainer, events, place) if checkpoints else nullcontext():
+        for mark in islice(benchmark.cadence().marks(), place.blocks, max_blocks):
+            quality, diverged = _block(benchmark, trainer, events, place, mark)
+            display.evaluated(quality)
+            reached = world.from_first(benchmark.target().reached(quality))
+            place.done, place.blocks = mark, place.blocks + 1
+            if reached or diverged is not None:
+                break
     if benchmark.logs_trained_samples:
         events.point("train_samples", trainer.progress.samples)
     stopped = events.stop("run_stop", status="success" if reached else "aborted")
-    return Outcome(reached, dict(quality), stopped - started, trainer.progress.samples, diverged)
+    return Outcome(reached, dict(quality), stopped - place.started, trainer.progress.samples, diverged)
 
 
-def _initialise(benchmark: Benchmark, events: Events, display: Display) -> StepTrainer:
+def _resume(benchmark: Benchmark, trainer: StepTrainer, events: Events, checkpoints: Checkpoints) -> Place:
+    place = checkpoints.restore(trainer, events)
+    epoch = _plain(benchmark.epoch_num(trainer.progress))
+    events.point("resumed", trainer.progress.samples, epoch_num=epoch)
+    return place
+
+
+def _initialise(
+    benchmark: Benchmark, events: Events, display: Display, checkpoints: Checkpoints | None
+) -> StepTrainer:
     seed_alike(benchmark.run.seed)
     model = benchmark.build_model()
     optimizer, schedule = benchmark.build_optimizer(model)
-    trainer = StepTrainer(benchmark, model, optimizer, schedule, events, display.stepped)
+    on_step = [display.stepped, *([checkpoints.stepped] if checkpoints else [])]
+    trainer = StepTrainer(benchmark, model, optimizer, schedule, events, on_step)
     seed_rank(benchmark.run.seed, benchmark.run.rank)
     model.train()
     trainer.warm_up()
@@ -116,20 +133,24 @@ def _log_settings(benchmark: Benchmark, events: Events) -> None:
 
 
 def _block(
-    benchmark: Benchmark, trainer: StepTrainer, events: Events, done: float, mark: float
+    benchmark: Benchmark, trainer: StepTrainer, events: Events, place: Place, mark: float
 ) -> tuple[dict[str, float], int | None]:
-    """Train from `done` to `mark`, in units of the cadence, and evaluate.
+    """Train up to `mark`, in units of the cadence, and evaluate.
 
     Returns:
         the quality and, if the training diverged, after how many samples.
     """
-    first, samples = _plain(1 + done), trainer.progress.samples
-    started = events.start("block_start", first_epoch_num=first, epoch_count=_plain(mark - done))
+    first = _plain(1 + place.done)
+    if place.block_started is None:
+        count = _plain(mark - place.done)
+        place.block_started = events.start("block_start", first_epoch_num=first, epoch_count=count)
+        place.block_samples = trainer.progress.samples
     trainer.model.train()
     diverged = _train(benchmark, trainer, events, mark)
     _wait_for_device(benchmark)
-    seconds = events.stop("block_stop", first_epoch_num=first) - started
-    throughput = (trainer.progress.samples - samples) / max(seconds, 1e-9)
+    seconds = events.stop("block_stop", first_epoch_num=first) - place.block_started
+    place.block_started = None
+    throughput = (trainer.progress.samples - place.block_samples) / max(seconds, 1e-9)
     events.point("tracked_stats", {"throughput": throughput}, step=trainer.progress.steps)
 
     with events.paused() if benchmark.evaluates_off_the_clock else nullcontext():
@@ -152,10 +173,19 @@ def _evaluation(
 ) -> dict[str, float]:
     epoch = _plain(benchmark.epoch_num(trainer.progress))
     events.start("eval_start", epoch_num=epoch)
-    quality = benchmark.target().missed() if diverged else evaluate(benchmark, trainer.model)
+    quality = benchmark.target().missed() if diverged else _evaluate(benchmark, trainer)
     events.point("eval_accuracy", benchmark.target().value(quality), epoch_num=epoch)
     events.stop("eval_stop", epoch_num=epoch)
     return quality
+
+
+def _evaluate(benchmark: Benchmark, trainer: StepTrainer) -> dict[str, float]:
+    """Where there are checkpoints, training's generators stay as they are: loaders draw a number when they are first
+    opened, which a resumed run does later."""
+    device = benchmark.run.device
+    resumable = benchmark.settings.checkpoint_minutes > 0
+    with torch.random.fork_rng([device] if device.type == "cuda" else [], enabled=resumable):
+        return evaluate(benchmark, trainer.model)
 
 
 def _wait_for_device(benchmark: Benchmark) -> None:

@@ -15,8 +15,10 @@ from typing import TextIO
 import torch
 
 from octathlon.contracts import Benchmark, Run
+from octathlon.digest import code_digest, value_digest
 from octathlon.harness.caches import clear_caches
-from octathlon.harness.clock import wall_clock
+from octathlon.harness.checkpoints import Checkpoints
+from octathlon.harness.clock import Clock, wall_clock
 from octathlon.harness.events import Events
 from octathlon.harness.loop import Outcome, timed_run
 from octathlon.harness.progress import display
@@ -25,6 +27,7 @@ from octathlon.harness.rundir import discard, owned_log
 from octathlon.harness.weights import Weights
 from octathlon.nn import world
 from octathlon.nn.loading import check_room, worker_failures
+from octathlon.nn.processes import ENDING
 from octathlon.receipts import read_json
 from octathlon.settings import BenchmarkSettings
 
@@ -59,10 +62,9 @@ def run(benchmark_class: type[Benchmark], settings: BenchmarkSettings, session: 
     rank = find_rank(os.environ)
     device = choose_device(session.device, rank)
     end = partial(_end, session.output if rank.rank == 0 else None)
+    clock = wall_clock()
     with _outputs(session, rank) as outputs, _terminable(end), joined(rank, device, end), worker_failures():
-        events = Events(outputs, wall_clock())
-        _introduce(settings, session, events)
-        _clear_caches(session, rank, events)
+        events = Events(outputs, clock)
         facts = Run(
             seed=session.seed,
             device=device,
@@ -75,23 +77,50 @@ def run(benchmark_class: type[Benchmark], settings: BenchmarkSettings, session: 
         benchmark = benchmark_class(settings, facts)
         if benchmark.loads_in_processes and settings.loader_workers:
             check_room(benchmark.synthetic_batch(), settings.loader_workers, _ranks_here(rank, device))
-        weights = Weights(
-            benchmark,
-            {
-                "benchmark": session.benchmark,
-                "scale": session.scale,
-                "settings": settings.model_dump(mode="json"),
-            },
-        )
+        about = {
+            "benchmark": session.benchmark,
+            "scale": session.scale,
+            "settings": settings.model_dump(mode="json"),
+        }
+        weights = Weights(benchmark, about)
+        checkpoints = _checkpoints(benchmark, session, clock, outputs[0] if outputs else None)
+        with events.muted() if checkpoints and checkpoints.found else nullcontext():
+            _introduce(settings, session, events)
+            _clear_caches(session, rank, events)
         with display(session.benchmark, benchmark) as shown:
-            outcome = timed_run(benchmark, events, shown, session.max_blocks, weights.attach)
+            outcome = timed_run(benchmark, events, shown, session.max_blocks, weights.attach, checkpoints)
         if outcome.diverged is not None and rank.rank == 0:
             sys.stderr.write(
                 f"{session.benchmark} diverged: after {outcome.diverged:,} samples its loss was not finite, so the run "
                 "was aborted; a smaller learning rate or a longer warm-up may help\n"
             )
     weights.write(outcome.samples, outcome.quality)
+    if checkpoints:
+        checkpoints.remove()
     return outcome
+
+
+def _checkpoints(
+    benchmark: Benchmark, session: Session, clock: Clock, log: TextIO | None
+) -> Checkpoints | None:
+    """Those of the run, if the settings want any."""
+    if not benchmark.settings.checkpoint_minutes:
+        return None
+    free = {"runs", "checkpoint_minutes", "keep_weights"}
+    about = {
+        "benchmark": session.benchmark,
+        "scale": session.scale,
+        "settings": benchmark.settings.model_dump(mode="json", exclude=free),
+        "code": code_digest(type(benchmark).__module__, __name__),
+        "data": value_digest(benchmark.run.manifest),
+        "seed": session.seed,
+        "device": session.device,
+        "submitter": session.submitter,
+        "platform": session.platform,
+        "status": session.status,
+        "ranks": benchmark.run.world,
+    }
+    return Checkpoints(benchmark, clock, about, log)
 
 
 @contextmanager
@@ -110,12 +139,13 @@ def _end(log: Path | None, code: int) -> None:
 
 @contextmanager
 def _terminable(end: Callable[[int], None]) -> Iterator[None]:
-    """In the block SIGTERM, by which launchers and schedulers end a run, leaves no unfinished log."""
-    before = signal.signal(signal.SIGTERM, lambda number, _frame: end(128 + number))
+    """In the block the signals by which launchers and schedulers end a run leave no unfinished log."""
+    before = {each: signal.signal(each, lambda number, _frame: end(128 + number)) for each in ENDING}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _ranks_here(rank: Rank, device: torch.device) -> int:

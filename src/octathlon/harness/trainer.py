@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
@@ -39,19 +39,20 @@ class StepTrainer:
         optimizer: torch.optim.Optimizer,
         schedule: Schedule,
         events: Events,
-        on_step: Callable[[Progress], None] = lambda progress: None,
+        on_step: Sequence[Callable[[Progress], None]] = (),
     ) -> None:
         self.progress = Progress(train_samples=benchmark.sample_counts().train)
         self.model = model
         self._benchmark = benchmark
         _tune(benchmark, model)
         self._wrapped = _wrap(benchmark, model)
-        self._optimizer = optimizer
+        self.optimizer = optimizer
         self._schedule = schedule
         self._events = events
         self._on_step = on_step
         self._losses = LossWatch()
         self._accumulated = 0.0
+        self._first = lambda: None
         self._captured = CapturedUpdate(self._whole_update, optimizer) if benchmark.captured else None
 
     def step(self, batch: Batch) -> None:
@@ -60,6 +61,8 @@ class StepTrainer:
         Raises:
             Diverged: now and then, if a loss since the last check was not finite; on all ranks.
         """
+        self._begin()
+        self.progress.epoch_batches += 1
         if self._captured:
             self._schedule.set(self.progress)
             self._losses.see(self._captured(batch), self.progress.samples)
@@ -76,9 +79,18 @@ class StepTrainer:
 
     def end_epoch(self) -> None:
         """Count a finished epoch (or generation). Micro-batches that are no whole global batch are given up."""
+        self._begin()
         self._begin_global_batch()
         self.progress.epochs += 1
-        self.progress.epoch_samples = 0
+        self.progress.epoch_samples = self.progress.epoch_batches = 0
+
+    def go_on(self, progress: Progress, first: Callable[[], None]) -> None:
+        """Continue another run.
+
+        Args:
+            first: called before anything is trained on, when the batch for it is there.
+        """
+        self.progress, self._first = progress, first
 
     def check_losses(self) -> None:
         """Look at the losses of the steps since the last check.
@@ -115,6 +127,10 @@ class StepTrainer:
         wrapped = self._wrapped
         return wrapped.no_sync() if isinstance(wrapped, DistributedDataParallel) else nullcontext()
 
+    def _begin(self) -> None:
+        self._first()
+        self._first = lambda: None
+
     def _backward(self, batch: Batch, weight: float) -> Tensor:
         with autocast(self._benchmark):
             loss = self._benchmark.loss(self._wrapped, batch)
@@ -124,13 +140,13 @@ class StepTrainer:
     def _whole_update(self, batch: Batch) -> Tensor:
         """Of a global batch that is one micro-batch: all that the device does, and nothing that is counted."""
         loss = self._backward(batch, weight=1.0)
-        self._benchmark.update(self.model, self._optimizer)
-        self._optimizer.zero_grad()
+        self._benchmark.update(self.model, self.optimizer)
+        self.optimizer.zero_grad()
         return loss
 
     def _update(self) -> None:
         self._schedule.set(self.progress)
-        self._benchmark.update(self.model, self._optimizer)
+        self._benchmark.update(self.model, self.optimizer)
         self._begin_global_batch()
         self._count_update()
 
@@ -139,12 +155,13 @@ class StepTrainer:
         self.progress.steps += 1
         self.progress.samples += samples
         self.progress.epoch_samples += samples
-        self._on_step(self.progress)
+        for tell in self._on_step:
+            tell(self.progress)
         if self.progress.steps % CHECK_EVERY == 0:
             self.check_losses()
 
     def _begin_global_batch(self) -> None:
-        self._optimizer.zero_grad()
+        self.optimizer.zero_grad()
         self._accumulated = 0.0
 
 

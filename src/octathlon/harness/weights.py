@@ -6,25 +6,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
 
 from octathlon.contracts import Benchmark, Run
 from octathlon.digest import code_digest, value_digest
 from octathlon.errors import OctathlonError
-from octathlon.receipts import publish
-
-About = Mapping[str, Any]
-"""benchmark, scale, settings, code and data (digests), seed, ranks, samples, quality."""
+from octathlon.harness.tensor_files import UNREADABLE, About, copied, of_rank, said_by, write
 
 
 class Weights:
@@ -67,11 +61,7 @@ class Weights:
             "code": code_digest(type(self._benchmark).__module__),
         }
         try:
-            with publish(self._path) as temporary:
-                temporary.touch()
-                rights = temporary.stat().st_mode  # the usual ones, of which safetensors leaves few
-                save_file(_tensors(self._module), temporary, {"octathlon": json.dumps(about)})
-                temporary.chmod(rights)
+            write(self._path, copied(self._module.state_dict()), about)
         except (OctathlonError, SafetensorError, OSError) as error:
             sys.stderr.write(f"octathlon: the run's weights are lost, its log is not: {error}\n")
 
@@ -80,34 +70,21 @@ class Weights:
         return of_rank(self._run.log.with_suffix(".safetensors"), self._run.rank)
 
 
-def _tensors(module: nn.Module) -> dict[str, Tensor]:
-    """Copies on the host: a file holds no views of a common matrix, and each under its own name."""
-    return {
-        name: tensor.to("cpu", copy=True, memory_format=torch.contiguous_format)
-        for name, tensor in module.state_dict().items()
-    }
-
-
-def of_rank(path: Path, rank: int) -> Path:
-    """The file of a rank, where each has its own."""
-    return path.with_suffix(f".rank_{rank}.safetensors") if rank else path
-
-
 def about(path: Path) -> About:
-    """What a file of weights says of itself.
+    """What a file of weights says of itself: benchmark, scale, settings, code and data (digests), seed, ranks, samples,
+    quality.
 
     Raises:
         OctathlonError: if it is no such file.
     """
     try:
-        with safe_open(path, "pt") as file:
-            content = json.loads((file.metadata() or {})["octathlon"])
+        content = said_by(path)
         for key, kind in {"benchmark": str, "settings": dict, "data": str, "quality": dict}.items():
             if not isinstance(content[key], kind):
                 raise TypeError(key)
         for key in ("seed", "ranks", "samples"):
             content[key] = int(content[key])
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError) as error:
+    except UNREADABLE as error:
         raise OctathlonError(
             f"{path}: no weights of a run ({type(error).__name__}: {error}); name a file result_N.safetensors that a "
             "run has left"

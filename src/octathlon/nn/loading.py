@@ -126,8 +126,13 @@ class _Loader(DataLoader[Batch]):
         self._signs = signs
 
     def __iter__(self) -> Iterator[Batch]:
+        """Opened at once, and not with the first batch: DataLoader draws a random number for it, of which a resumed run
+        must know when."""
         self._signs.watch()
+        return self._told(super().__iter__())
+
+    def _told(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         try:
-            yield from super().__iter__()
+            yield from batches
         except OctathlonError as error:
             raise OctathlonError(str(error).rpartition(f"{OctathlonError.__name__}: ")[2].strip()) from None

@@ -18,6 +18,9 @@ SILENT_LOOKS = 30
 """Looks in a row without a sign of life, after which a process counts as silent. A thread gives the signs, whatever the
 process is busy with, so that no evaluation is long enough to be taken for silence."""
 
+ENDING = (signal.SIGTERM, signal.SIGUSR1)
+"""Signals by which schedulers and launchers say that a process's time ends."""
+
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -64,8 +67,15 @@ class Signs:
         )  # of each child the process and its signs so far
 
     def begin(self) -> None:
-        """To be called in each child when it starts: give signs from now on, and end with the parent."""
+        """To be called in each child when it starts: give signs from now on, and end with the parent.
+
+        Schedulers tell all processes of a job that its time ends, but only the parent knows what is still needed:
+        SIGTERM counts if it is from there.
+        """
         end_with_parent()
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        for each in ENDING:
+            signal.signal(each, signal.SIG_IGN)  # for threads that were there before, with masks of their own
         with self._claimed.get_lock():
             number = self._claimed.value
             self._claimed.value += 1
@@ -79,7 +89,9 @@ class Signs:
     def _give(self, place: int) -> None:
         while True:
             self._signs[place] += 1
-            time.sleep(LOOK_S / 2)
+            told = signal.sigtimedwait(ENDING, LOOK_S / 2)
+            if told and told.si_signo == signal.SIGTERM and told.si_pid == os.getppid():
+                os._exit(0)
 
     def _watch(self) -> None:
         silence = Silence()

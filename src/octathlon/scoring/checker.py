@@ -49,7 +49,7 @@ def read_and_check(path: Path, round_name: str, filed: Filed) -> tuple[Log, list
     except OctathlonError as error:
         log.unreadable = str(error)
         return log, [Finding("error", "log.file", str(error))]
-    found = [waive(finding, round_name, filed.entry) for finding in reading.checker.finish()]
+    found = [waive(finding, round_name, filed.entry) for finding in reading.checker.finish(log.resumed)]
     return log, sorted(found, key=lambda finding: finding.severity)
 
 
@@ -204,8 +204,12 @@ class Checker:
         rule = self.rules.by_key.get(key)
         return rule is None or rule["settled_by_one"]
 
-    def finish(self) -> list[Finding]:
-        """Judge what only the whole log shows; gives all findings."""
+    def finish(self, resumed: bool = False) -> list[Finding]:
+        """Judge what only the whole log shows; gives all findings.
+
+        Args:
+            resumed: whether the run was interrupted, which a closed one may not be.
+        """
         if self.waiting is not None:
             self._choose_rules()
         if not self.tallies:
@@ -224,6 +228,10 @@ class Checker:
         for keys in either(self.round_name):
             if not any(key in self.tallies for key in keys):
                 self._add(f"{keys[0]}.count", f"no {' and no '.join(keys)}: one of them is required")
+        if resumed:
+            severity = "error" if division(str(self._division())) == "closed" else "warning"
+            words = "interrupted, and resumed from a checkpoint"
+            self._add("run.resumed", words, rule={"severity": severity})
         self._compare()
         return list(self.findings.values())
 

@@ -137,6 +137,8 @@ def _failure(
         return f"run_stop has different statuses: {', '.join(log.statuses)}"
     if log.statuses and log.statuses[0] != "success":
         return f"status {log.statuses[0]}"
+    if log.resumed and division == "closed":
+        return "resumed from a checkpoint"
     if stop_ms <= log.start_ms:
         return "run_stop is not after run_start"
     limit = rules.init_limits["open" if division == "open" else "closed"]
@@ -172,6 +174,8 @@ def _anomalies(log: Log) -> list[str]:
     found = []
     if log.restarted:
         found.append("two runs in one log: the first counts")
+    elif log.resumed:
+        found.append("interrupted, and resumed from a checkpoint")
     elif log.starts > 1:
         found.append("several run_start events: the earliest counts")
     if log.stops > 1 and not log.restarted:

@@ -70,6 +70,8 @@ class Log:
     """The different status words of run_stop; none in formats that have none."""
     restarted: bool = False
     """Whether a run begins after another one has stopped."""
+    resumed: bool = False
+    """Whether it was interrupted and went on from a checkpoint, as ours say."""
     init_start_ms: float = math.inf
     init_stop_ms: float = -math.inf
     evaluations: list[Evaluation] = field(default_factory=list)
@@ -194,6 +196,10 @@ def _on_stop(log: Log, event: Event) -> None:
         log.statuses.append(str(status)[:40])
 
 
+def _on_resumed(log: Log, _event: Event) -> None:
+    log.resumed = True
+
+
 def _on_init_start(log: Log, event: Event) -> None:
     log.init_start_ms = min(log.init_start_ms, event.time_ms)
 
@@ -258,6 +264,7 @@ _FIRST = ("init_start", "quality_target", *_IDENTITY, *_NUMBERS)
 _HANDLERS: dict[str, Callable[[Log, Event], None]] = {
     "run_start": _on_start,
     "run_stop": _on_stop,
+    "resumed": _on_resumed,
     "init_start": _on_init_start,
     "init_stop": _on_init_stop,
     "eval_accuracy": _on_evaluation,

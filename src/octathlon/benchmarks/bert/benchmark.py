@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -119,7 +120,7 @@ class LanguageModelling(Benchmark[Settings]):
             "max_predictions_per_seq": manifest["max_predictions"],
         }
 
-    def train_batches(self, epoch: int) -> Iterable[Batch]:
+    def train_batches(self, epoch: int, first: int = 0) -> Iterable[Batch]:
         settings, run, manifest = self.settings, self.run, self.run.manifest
         shards = {name: manifest["samples"][name] for name in manifest["splits"]["train"]}
         accumulation = settings.gradient_accumulation_steps
@@ -128,7 +129,7 @@ class LanguageModelling(Benchmark[Settings]):
         )
         workers, pin_memory = settings.loader_workers, run.device.type == "cuda"
         batches = open_batches(run.data, run.world)
-        return load(batches, keys, workers=workers, pin_memory=pin_memory, prefetch=2)
+        return load(batches, islice(keys, first, None), workers=workers, pin_memory=pin_memory, prefetch=2)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """The mean over this rank's masked pieces plus the mean over its next-sentence labels."""

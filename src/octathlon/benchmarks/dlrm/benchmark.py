@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
@@ -98,8 +99,8 @@ class Recommendation(Benchmark[Settings]):
         """1 before training and 2 after the only epoch: how the round's dlrm logs and RCPs count."""
         return 1 + progress.in_epochs()
 
-    def train_batches(self, epoch: int) -> Iterable[Tensor]:
-        return self._load("train", self._training_keys(epoch))
+    def train_batches(self, epoch: int, first: int = 0) -> Iterable[Tensor]:
+        return self._load("train", islice(self._training_keys(epoch), first, None))
 
     def loss(self, model: nn.Module, batch: Tensor) -> Tensor:
         integers, indices, labels = features(batch.to(self.run.device, non_blocking=True))

@@ -82,13 +82,14 @@ class HeavyDetection(Benchmark[Settings]):
             "max_image_size": settings.max_image_size,
         }
 
-    def train_batches(self, epoch: int) -> Iterable[Batch]:
+    def train_batches(self, epoch: int, first: int = 0) -> Iterable[Batch]:
         """An epoch is a number of steps: one more than full batches in the training set. The images come in a stream
         of passes of its own, whose small batches of either orientation make a pass a little longer."""
-        if self._training is None:
-            self._training = iter(self._load_training())
         steps = self.sample_counts().train // self.settings.global_batch_size + 1
-        return islice(self._training, steps * self.settings.gradient_accumulation_steps)
+        whole = steps * self.settings.gradient_accumulation_steps
+        if self._training is None:
+            self._training = iter(self._load_training((epoch - 1) * whole + first))
+        return islice(self._training, whole - first)
 
     def weight(self, batch: Batch) -> float:
         return batch.weight
@@ -162,12 +163,12 @@ class HeavyDetection(Benchmark[Settings]):
             pin_memory=False,
         )
 
-    def _load_training(self) -> Iterable[Batch]:
+    def _load_training(self, first: int) -> Iterable[Batch]:
         split = Split(self.run.data, self.run.manifest, "train")
         settings = self.settings
         return load(
             TrainingBatches(split, settings.min_image_size, settings.max_image_size, self.run.seed),
-            self._training_keys(split),
+            islice(self._training_keys(split), first, None),
             workers=settings.loader_workers,
             pin_memory=self.run.device.type == "cuda",
         )

@@ -119,24 +119,25 @@ class SelfPlay(Benchmark[Settings]):
 
     def train_block(self, trainer: Trainer, mark: float) -> None:
         while not trainer.progress.reached(mark, "epochs"):
-            generation = trainer.progress.epochs + 1
-            self._gather(generation)
-            for games in self._games[-self.settings.window :]:
-                trainer.point("actual_selfplay_games_per_generation", games, epoch_num=generation)
+            generation, trained = trainer.progress.epochs + 1, trainer.progress.epoch_batches
+            if not trained:
+                self._gather(generation)
+                for games in self._games[-self.settings.window :]:
+                    trainer.point("actual_selfplay_games_per_generation", games, epoch_num=generation)
             self._model.train()
-            for batch in self.train_batches(generation):
+            for batch in self.train_batches(generation, trained):
                 trainer.step(batch)
             world.average_batch_norm(self._model)
             trainer.end_epoch()
             trainer.check_losses()  # before a diverged model plays for hours
 
-    def train_batches(self, epoch: int) -> Iterator[Batch]:
+    def train_batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """This rank's batches of a generation, as many as each other rank's."""
         settings = self.settings
         rng = np.random.default_rng([self.run.seed, epoch, DRAW, self.run.rank])
         update = self._local_batch * settings.gradient_accumulation_steps
         rows = even_out(self._window.draw(rng), update, self.run.device)
-        for batch in batches(rows, settings.board_size, self._local_batch, rng):
+        for batch in batches(rows, settings.board_size, self._local_batch, rng, first):
             yield tuple(torch.from_numpy(part) for part in batch)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -144,6 +145,15 @@ class SelfPlay(Benchmark[Settings]):
         logits, values = model(planes.to(memory_format=torch.channels_last))
         error = (values.float() - outcomes).square().mean()
         return cross_entropy(logits.float(), policies) + VALUE_WEIGHT * error
+
+    def state(self) -> Mapping[str, Tensor]:
+        """The window: rows of a generation after the other, as bytes, and how many games each has."""
+        return {"games": torch.tensor(self._games), **self._window.state()}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        rows = dict(state)
+        self._games = [int(games) for games in rows.pop("games", torch.zeros(0))]
+        self._window.restore(rows)
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         """The part of the games against the target model that the model wins; each rank plays a share."""

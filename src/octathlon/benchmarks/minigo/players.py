@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -11,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import active_children, get_context
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -144,10 +144,12 @@ class _Pool:
 
 
 def _died(players: Sequence[BaseProcess]) -> str:
-    """Which of the processes died first: the pool sends SIGTERM to the others."""
+    """Which of the processes died first. The others are killed: the pool waits for them, but they heed no SIGTERM."""
+    ended = wait([each.sentinel for each in players])
+    first = next(each for each in players if each.sentinel in ended)
+    first.join()
     for each in players:
-        each.join()
-    first = min(players, key=lambda each: each.exitcode in (0, -signal.SIGTERM))
+        each.kill()
     return f"self-play process {first.pid} {silence_of(first.pid) or ending(first.exitcode)}"
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
 
 from octathlon.benchmarks.minigo.rules import geometry
 from octathlon.benchmarks.minigo.settings import Settings
-from octathlon.datasets.minigo_models.rows import PLANES, unpack_planes
+from octathlon.datasets.minigo_models.rows import PLANES, row_type, unpack_planes
 from octathlon.nn import world
 from octathlon.nn.sampling import rank_share
 
@@ -28,6 +28,23 @@ class Window:
     def add(self, rows: np.ndarray) -> None:
         """Add a generation; the oldest one leaves where there are too many."""
         self._generations = [*self._generations, rows][-self._settings.window :]
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Each generation's rows, the oldest first: uint8 of shape (N, bytes of a row)."""
+        return {
+            f"generation_{place:03}": torch.from_numpy(rows.view(np.uint8).reshape(-1, rows.itemsize))
+            for place, rows in enumerate(self._generations)
+        }
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Become another window with that state.
+
+        Raises:
+            ValueError: if rows are of another size.
+        """
+        kind = row_type(self._settings.board_size)
+        for name in sorted(state):
+            self.add(state[name].numpy().view(kind).reshape(-1))
 
     def positions_per_game(self) -> float:
         """Recorded ones, in the mean."""
@@ -64,12 +81,18 @@ def even_out(rows: np.ndarray, update: int, device: torch.device) -> np.ndarray:
     return np.concatenate([rows[:wanted], given.view(rows.dtype).ravel()])
 
 
-def batches(rows: np.ndarray, size: int, batch: int, rng: np.random.Generator) -> Iterator[Batch]:
-    """Full batches in the order of `rows`, each position turned at random, in one of eight ways."""
+def batches(
+    rows: np.ndarray, size: int, batch: int, rng: np.random.Generator, first: int = 0
+) -> Iterator[Batch]:
+    """Full batches in the order of `rows`, each position turned at random, in one of eight ways; the `first` ones are
+    left out."""
     symmetries = geometry(size).symmetries.astype(np.int64)
     for start in range(0, len(rows) - batch + 1, batch):
+        ways = rng.integers(8, size=batch)
+        if start < first * batch:
+            continue
         part = rows[start : start + batch]
-        planes, policies = turned(part, size, symmetries[rng.integers(8, size=batch)])
+        planes, policies = turned(part, size, symmetries[ways])
         yield planes.astype(np.float32), policies, part["outcome"].astype(np.float32)
 
 

@@ -94,13 +94,16 @@ class ImageClassification(Benchmark[Settings]):
             return common | {"opt_learning_rate_warmup_epochs": settings.warmup_epochs}
         return common | {"lars_opt_learning_rate_warmup_epochs": settings.warmup_epochs, "lars_epsilon": 0.0}
 
-    def train_batches(self, epoch: int) -> Iterable[Batch]:
+    def train_batches(self, epoch: int, first: int = 0) -> Iterable[Batch]:
         """One stream over all epochs, so that the workers never wait for an epoch or an evaluation to end."""
         if epoch != self._next_epoch:
             transform = RandomCrops(self.settings.image_size, self.run.seed)
-            self._training = iter(self._load("train", transform, self._training_keys(epoch)))
+            keys = islice(self._training_keys(epoch), first, None)
+            self._training = iter(self._load("train", transform, keys))
         self._next_epoch = epoch + 1
-        return islice(self._training, self._steps_per_epoch * self.settings.gradient_accumulation_steps)
+        return islice(
+            self._training, self._steps_per_epoch * self.settings.gradient_accumulation_steps - first
+        )
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         images, labels = batch

@@ -127,14 +127,14 @@ class SpeechRecognition(Benchmark[Settings]):
             "data_spec_augment_time_max": features.TIME_SHARE,
         }
 
-    def train_batches(self, epoch: int) -> Iterable[Batch]:
+    def train_batches(self, epoch: int, first: int = 0) -> Iterable[Batch]:
         """One stream over all epochs, so that the workers never wait for an epoch or an evaluation to end."""
         if epoch != self._next_epoch:
             utterances = Utterances(self.run.data, self.run.manifest, "train")
             batches = Batches(utterances, self.run.seed, self.settings.speed_percent)
-            self._training = iter(self._load(batches, self._training_keys(epoch)))
+            self._training = iter(self._load(batches, islice(self._training_keys(epoch), first, None)))
         self._next_epoch = epoch + 1
-        return islice(self._training, self._epoch_steps * self.settings.gradient_accumulation_steps)
+        return islice(self._training, self._epoch_steps * self.settings.gradient_accumulation_steps - first)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         batch = batch.to(self.run.device)

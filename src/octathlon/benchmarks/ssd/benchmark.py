@@ -80,14 +80,13 @@ class LightDetection(Benchmark[Settings]):
             "opt_weight_decay": settings.weight_decay,
         }
 
-    def train_batches(self, epoch: int) -> Iterable[Batch]:
+    def train_batches(self, epoch: int, first: int = 0) -> Iterable[Batch]:
         """One stream over all epochs, so that the workers never wait for an epoch or an evaluation to end."""
         if epoch != self._next_epoch:
-            self._training = iter(self._load_training(epoch))
+            self._training = iter(self._load_training(epoch, first))
         self._next_epoch = epoch + 1
-        return islice(
-            self._training, math.ceil(self.sample_counts().train / (self._local_batch * self.run.world))
-        )
+        whole = math.ceil(self.sample_counts().train / (self._local_batch * self.run.world))
+        return islice(self._training, whole - first)
 
     def weight(self, batch: Batch) -> float:
         return batch.weight
@@ -162,12 +161,12 @@ class LightDetection(Benchmark[Settings]):
             pin_memory=self.run.device.type == "cuda",
         )
 
-    def _load_training(self, first_epoch: int) -> Iterable[Batch]:
+    def _load_training(self, epoch: int, first: int) -> Iterable[Batch]:
         split = Split(self.run.data, self.run.manifest, "train")
         settings = self.settings
         return load(
             TrainingBatches(split, settings.image_size, settings.max_samples, self.run.seed),
-            self._training_keys(split, first_epoch),
+            islice(self._training_keys(split, epoch), first, None),
             workers=settings.loader_workers,
             pin_memory=self.run.device.type == "cuda",
         )

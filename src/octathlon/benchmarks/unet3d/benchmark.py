@@ -105,15 +105,18 @@ class ImageSegmentation(Benchmark[Settings]):
             "samples_per_epoch": self._epoch_samples,
         }
 
-    def train_batches(self, epoch: int) -> Iterable[Batch]:
+    def train_batches(self, epoch: int, first: int = 0) -> Iterable[Batch]:
         """One stream over all epochs, so that the workers never wait for an epoch or an evaluation to end."""
         if epoch != self._next_epoch:
             crops = Crops(
                 self._cases("train"), self.settings.patch_size, self.settings.oversampling, self.run.seed
             )
-            self._training = iter(self._load(crops, self._training_keys(epoch), self.settings.loader_workers))
+            keys = islice(self._training_keys(epoch), first, None)
+            self._training = iter(self._load(crops, keys, self.settings.loader_workers))
         self._next_epoch = epoch + 1
-        return islice(self._training, self._steps_per_epoch * self.settings.gradient_accumulation_steps)
+        return islice(
+            self._training, self._steps_per_epoch * self.settings.gradient_accumulation_steps - first
+        )
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         images, labels = (tensor.to(self.run.device, non_blocking=True) for tensor in batch)
