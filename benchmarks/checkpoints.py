@@ -4,7 +4,7 @@
 
 Each benchmark is built by its settings, on a CPU, and has made an update of zeros; minigo's window is as full as that
 of one rank of eight. The update's delay is given as a part of the time between two checkpoints: the mean step's delay.
-dlrm's tables are only counted, those of one rank of eight. The table goes to results/checkpoints.md, from where
+dlrm's tables are only counted, those of the first rank of eight. The table goes to results/checkpoints.md, from where
 docs/generate.py takes it.
 """
 
@@ -40,12 +40,7 @@ FEW = {"train": 16, "evaluated": 8, "pictures": 4, "shards": 2, "samples": 600, 
 def measure(name: str, folder: Path) -> tuple[int, float, float]:
     """Bytes, seconds that an update waits, seconds that the thread writes."""
     data = resolve("datasets", registry.dataset_of(name), "full", {})
-    few = {
-        key: value
-        for key, value in FEW.items()
-        if key in data.synthetic and name != "bert" or key == "shards"
-    }
-    few = {key: value for key, value in few.items() if key in data.synthetic}
+    few = {key: FEW[key] for key in FEW.keys() & data.synthetic.keys()}
     data = data.model_copy(update={"synthetic": data.synthetic | few})
     over = {
         "compile": "none",
@@ -134,7 +129,7 @@ def main() -> None:
         rows.append([name, f"{size:,}", f"{waited:.2f}", share, f"{written:.1f}"])
         print(*rows[-1], flush=True)
     header = ["benchmark", "bytes of a rank", "an update waits (s)", "of the time", "written in (s)"]
-    table = markdown_table(header, rows, [False, True, True, True, True])
+    table = markdown_table(header, rows, header[1:])
     Path("results").mkdir(exist_ok=True)
     Path("results/checkpoints.md").write_text(table)
     print(table)

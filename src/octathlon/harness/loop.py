@@ -15,6 +15,9 @@ that gets nothing right without being evaluated, and the run is aborted.
 Where a benchmark evaluates off the clock, the log's time stands still meanwhile: its run_stop bears the time at which
 the first checkpoint that meets the target was trained, as if all checkpoints had been evaluated after the run.
 
+A run may go on from a checkpoint: its log then begins with what it was there, and the event `resumed` says after how
+many samples.
+
 Events and their order: MLPerf Training rules v1.1 and the compliance rules 1.1.0 (rounds/compliance_v1.1.yaml).
 """
 
