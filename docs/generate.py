@@ -3,6 +3,7 @@
 python docs/generate.py           everything that does not need a run
 python docs/generate.py results   the results of `make`, from results/mini
 python docs/generate.py steps     what benchmarks/steps.py measured, from results/steps.md
+python docs/generate.py data      what benchmarks/data.py measured, from results/data.md
 python docs/generate.py rounds PATH...   the published results that come with Octathlon, from results trees and from
                                   CSVs of `octathlon score` (of entries whose logs are not at hand); the last of
                                   several rows of one folder counts
@@ -115,6 +116,11 @@ def steps() -> str:
     return (ROOT / "results/steps.md").read_text()
 
 
+def data() -> str:
+    """Preparations and loaders beside those of peers."""
+    return (ROOT / "results/data.md").read_text()
+
+
 def history() -> str:
     """Speed-up since the first round with the same task, as `octathlon compare` prints it."""
     found = results_of_rounds()
@@ -187,6 +193,7 @@ GENERATED = {
 MEASURED = {
     "results": {"README.md": {"results": results}},
     "steps": {"docs/performance.md": {"steps": steps}},
+    "data": {"docs/performance.md": {"data": data}},
 }
 
 
