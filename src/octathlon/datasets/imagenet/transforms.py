@@ -56,8 +56,8 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
     pixels go.
 
     Args:
-        image: float32, or uint8, which takes a third of the time: PyTorch then rounds to whole levels after each of both
-            directions, so that a fifth of the values is one off what rounding once would give.
+        image: float32, or uint8, which takes a third of the time: PyTorch then rounds to whole levels after each of
+            both directions, so that a fifth of the values is one off what rounding once would give.
 
     Returns:
         Of the same type.
