@@ -1,6 +1,7 @@
 # make        set up .venv, run the whole workflow at mini scale, say where the results are
 # make test   set up .venv, run the tests
 # make fuzz   set up .venv, give each reader of untrusted bytes damaged files for a minute
+# make bench  set up .venv, measure preparations and loaders beside those of peers, into docs/performance.md
 # make lint   style of Python and workflow files
 # make venv   set up .venv only
 # make lock   resolve envs/requirements.in anew into envs/requirements.lock
@@ -13,7 +14,7 @@ export PATH := $(VENV)/bin:$(PATH)
 export PYTHONNOUSERSITE := 1
 unexport PYTHONPATH
 
-.PHONY: run test fuzz lint venv lock
+.PHONY: run test fuzz bench lint venv lock
 
 run: venv
 	snakemake --cores all
@@ -27,6 +28,10 @@ test: venv
 
 fuzz: venv
 	FUZZ_SECONDS=60 OMP_NUM_THREADS=1 pytest --numprocesses 2 tests/fuzz
+
+bench: venv
+	OMP_NUM_THREADS=1 python benchmarks/data.py --output results/data.md
+	python docs/generate.py data
 
 lint: venv
 	ruff check

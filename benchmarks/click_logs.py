@@ -4,9 +4,9 @@
 
 Draws two days of ROWS (default 200,000) rows each whose columns have as many categories as the real ones. The peer of
 the preparation goes through the same algorithm as the MLPerf reference does: line by line into arrays, a dict for each
-column, row by row through the dicts. The loader's peer reads whole batches of the same file, as the reference does with
-its binary format; what a batch costs the process that trains stands beside a DataLoader whose four worker processes
-read whole batches. One process, one thread, warm caches; figures are per second of CPU time.
+column, row by row through the dicts. What a batch costs the process that trains stands beside a read when
+it is asked for, as the reference does with its binary format, and beside a DataLoader whose four worker processes read
+whole batches. One process, one thread, warm caches; figures are per second of CPU time.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ os.environ["POLARS_MAX_THREADS"] = "1"
 
 import numpy as np  # noqa: E402 - the threads come first
 import torch  # noqa: E402
-from timing import HEADER, compare  # noqa: E402
+from timing import HEADER, compare, show  # noqa: E402
 from torch import Tensor  # noqa: E402
 from torch.utils.data import Dataset  # noqa: E402
 
@@ -41,6 +41,10 @@ TABLES += [2208, 11938, 155, 4, 976, 14, 39979771, 25641295, 39664984, 585935, 1
 RANGE = 40_000_000
 SETTINGS = Settings(source="miniature", days=2, day_jobs=1, max_ind_range=RANGE, buckets=2, shuffle_seed=1)
 RANK_BATCH = 6912
+NOTES = {
+    "a read for each batch": "It reads when it is asked, in the thread that trains; ours ahead, in another thread.",
+    "worker processes": "What they spend themselves comes on top.",
+}
 
 
 def draw_day(path: Path, rows: int, seed: int) -> None:
@@ -90,30 +94,17 @@ def _plain_day(path: Path) -> np.ndarray:
     return rows
 
 
-def peer_batches(path: Path, keys: list[Key]) -> Iterator[Tensor]:
-    """One read for each batch, into new memory."""
-    with path.open("rb", buffering=0) as file:
-        for first, count in keys:
-            file.seek(first * ROW_BYTES)
-            yield torch.from_numpy(np.fromfile(file, np.int32, count * COLUMNS).reshape(count, COLUMNS))
+class Reads:
+    """One read for each batch when it is asked for, into new memory: as the reference reads its binary format."""
 
+    def __init__(self, path: Path, keys: list[Key]) -> None:
+        self._path, self._keys = path, keys
 
-def compare_loaders(out: Path, manifest: dict[str, Any]) -> None:
-    """Batches of an eighth of the full one, of the first shard."""
-    shard = manifest["splits"]["train"][0]
-    total = manifest["shards"][shard]["bytes"] // ROW_BYTES
-    starts = np.random.default_rng(1).permutation(range(0, total - RANK_BATCH + 1, RANK_BATCH)).tolist()
-    keys = [(start, RANK_BATCH) for start in starts] * (1 + 500 // len(starts))
-    stream = Stream(Rows(out, manifest, "train"), keys, torch.device("cpu"), thread=True)
-    compare(
-        "click_logs loader",
-        "rows/s",
-        len(keys) * RANK_BATCH,
-        lambda: [None for _ in stream],
-        "a read for each batch",
-        lambda: [None for _ in peer_batches(out / shard, keys)],
-        "It reads when it is asked, in the thread that trains; ours ahead, in another thread.",
-    )
+    def __iter__(self) -> Iterator[Tensor]:
+        with self._path.open("rb", buffering=0) as file:
+            for first, count in self._keys:
+                file.seek(first * ROW_BYTES)
+                yield torch.from_numpy(np.fromfile(file, np.int32, count * COLUMNS).reshape(count, COLUMNS))
 
 
 class RowsByKey(Dataset[Tensor]):
@@ -130,10 +121,15 @@ class RowsByKey(Dataset[Tensor]):
 
 def compare_costs(out: Path, manifest: dict[str, Any]) -> None:
     """What a batch of an eighth of the full one costs the process that trains: its own thread, and all of them."""
-    rows, split = Rows(out, manifest, "train"), range(0, manifest["counts"]["train"] - RANK_BATCH, RANK_BATCH)
-    keys = [(start, RANK_BATCH) for start in split] * (1 + 500 // len(split))
+    shard = manifest["splits"]["train"][0]
+    starts = range(0, manifest["shards"][shard]["bytes"] // ROW_BYTES - RANK_BATCH, RANK_BATCH)
+    keys, rows = (
+        [(start, RANK_BATCH) for start in starts] * (1 + 500 // len(starts)),
+        Rows(out, manifest, "train"),
+    )
     loaders = {
         "ours": Stream(rows, keys, torch.device("cpu"), thread=True),
+        "a read for each batch": Reads(out / shard, keys),
         "worker processes": load(RowsByKey(rows), keys, workers=4, pin_memory=False),
     }
     spent: dict[str, list[tuple[float, float]]] = {name: [] for name in loaders}
@@ -144,11 +140,13 @@ def compare_costs(out: Path, manifest: dict[str, Any]) -> None:
                 pass
             ended = time.thread_time(), time.process_time()
             spent[name].append(tuple(b - a for a, b in zip(started, ended, strict=True)))
-    for name, times in spent.items():
-        own, whole = (1e6 * statistics.median(each[1:]) / len(keys) for each in zip(*times, strict=True))
-        print(
-            f"a batch of {RANK_BATCH:,}, {name:<20}{own:>8,.0f} us of the thread, {whole:,.0f} us of the process"
-        )
+    rates = {
+        name: [len(keys) / statistics.median(each[1:]) for each in zip(*times, strict=True)]
+        for name, times in spent.items()
+    }
+    for what, own, *others in zip(("its thread", "its process"), *rates.values(), strict=True):
+        for (name, note), other in zip(NOTES.items(), others, strict=True):
+            show(f"click_logs loader, {what}", "batches/s", own, name, other, note)
 
 
 def main(rows: int) -> None:
@@ -168,7 +166,6 @@ def main(rows: int) -> None:
             "The reference's way of preparing, in Python and NumPy; it stores nothing.",
         )
         manifest = read_json(folder / "out/manifest.json")
-        compare_loaders(folder / "out", manifest)
         compare_costs(folder / "out", manifest)
 
 

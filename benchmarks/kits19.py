@@ -103,7 +103,7 @@ def monai_crops(volumes: Sequence[tuple[np.ndarray, np.ndarray]]) -> Iterator[An
         transforms.RandGaussianNoised("image", std=0.1, prob=0.1),
     ]
     cases = [dict(zip(keys, (volume[None] for volume in pair), strict=True)) for pair in volumes]
-    cached = CacheDataset(cases, transforms.Compose(steps), num_workers=0, progress=False)
+    cached = CacheDataset(cases, transforms.Compose(steps), num_workers=0, progress=False, copy_cache=False)
     return (cached[place % len(cases)] for place in itertools.cycle(range(CROPS)))
 
 

@@ -33,5 +33,15 @@ def compare(
     """
     times = [(seconds(ours), seconds(theirs)) for _ in range(ROUNDS + 1)][1:]  # the first round warms up
     own, other = (count / statistics.median(each) for each in zip(*times, strict=True))
-    print(f"| {what} | {unit} | {own:,.3g} | {peer} | {other:,.3g} | {own / other:.2f} |")
+    show(what, unit, own, peer, other, note)
+
+
+def show(what: str, unit: str, own: float, peer: str, other: float, note: str) -> None:
+    """A row of the table, and its note."""
+    print(f"| {what} | {unit} | {figure(own)} | {peer} | {figure(other)} | {own / other:.2f} |")
     print(f"* {what}, {peer}: {note}", flush=True)
+
+
+def figure(value: float) -> str:
+    """Three digits."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

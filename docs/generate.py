@@ -4,6 +4,7 @@ python docs/generate.py           everything that does not need a run
 python docs/generate.py results   the results of `make`, from results/mini
 python docs/generate.py steps     what benchmarks/steps.py measured, from results/steps.md
 python docs/generate.py checkpoints   what benchmarks/checkpoints.py measured, from results/checkpoints.md
+python docs/generate.py data      what benchmarks/data.py measured, from results/data.md
 python docs/generate.py rounds PATH...   the published results that come with Octathlon, from results trees and from
                                   CSVs of `octathlon score` (of entries whose logs are not at hand); the last of
                                   several rows of one folder counts
@@ -123,6 +124,11 @@ def steps() -> str:
 def checkpoints() -> str:
     """Sizes of checkpoints, and what they cost."""
     return (ROOT / "results/checkpoints.md").read_text()
+
+
+def data() -> str:
+    """Preparations and loaders beside those of peers."""
+    return (ROOT / "results/data.md").read_text()
 
 
 def history() -> str:
@@ -266,6 +272,7 @@ MEASURED = {
     "results": {"README.md": {"results": results}},
     "steps": {"docs/performance.md": {"steps": steps}},
     "checkpoints": {"docs/full.md": {"checkpoints": checkpoints}},
+    "data": {"docs/performance.md": {"data": data}},
 }
 
 

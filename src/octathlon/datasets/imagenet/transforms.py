@@ -54,6 +54,13 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
     That is PyTorch's align_corners rule, (n - 1) source steps on (m - 1) destination steps, for an image
     that is one pixel larger on both sides: the added source pixels repeat the edge, the added destination
     pixels go.
+
+    Args:
+        image: float32, or uint8, which takes a third of the time: PyTorch then rounds to whole levels after each of
+            both directions, so that a fifth of the values is one off what rounding once would give.
+
+    Returns:
+        Of the same type.
     """
     channels, source_height, source_width = image.shape
     padded = image.new_empty((1, source_height + 1, source_width + 1, channels)).permute(0, 3, 1, 2)
