@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from test_weights import made_up
+from test_world import on_ranks
 from torch import nn
 from toy_benchmark import Toy, toy
 
@@ -28,7 +31,9 @@ from octathlon.harness.events import Events
 from octathlon.harness.loop import Outcome, timed_run
 from octathlon.harness.progress import Display
 from octathlon.harness.tensor_files import said_by, write
+from octathlon.nn import world
 from octathlon.receipts import read_json
+from octathlon.settings import BenchmarkSettings
 
 
 class Hand(Display):
@@ -71,11 +76,12 @@ def train(
     log = folder / "result_0.txt"
     run = Run(seed=3, device=torch.device("cpu"), log=log, **facts)
     benchmark, models = build(run), []
-    with log.open("w") as output:
+    with log.open("w") if run.rank == 0 else nullcontext() as output:
         checkpoints = Checkpoints(benchmark, hand.clock, about, output)
-        events = Events([output], hand.clock)
+        events = Events([output] if output else [], hand.clock)
         outcome = timed_run(benchmark, events, hand, ready=models.append, checkpoints=checkpoints)
     checkpoints.remove()
+    world.barrier()
     events = [json.loads(line.removeprefix(":::MLLOG ")) for line in log.read_text().splitlines()]
     weights = nn.ModuleDict({"trained": models[0], "evaluated": benchmark.evaluated(models[0])})
     return outcome, weights.state_dict(), events
@@ -165,6 +171,35 @@ def test_an_interrupted_run_ends_as_a_whole_one(name, tmp_path):
     settings, kind = short_run(name, tmp_path), registry.benchmark_class(name)
     facts = {"data": tmp_path, "manifest": read_json(tmp_path / "manifest.json")}
     check_resumed(lambda run: kind(settings, run), tmp_path, *POINTS[name], **facts)
+
+
+def _on_two(settings: dict[str, BenchmarkSettings], folder: Path, rank: int) -> list[str]:
+    """Of each benchmark an undisturbed run, and one whose first rank is told to stop."""
+    warnings.simplefilter("ignore")
+    for name in settings:
+        place, kind = folder / name, registry.benchmark_class(name)
+        facts = {"data": place, "manifest": read_json(place / "manifest.json"), "rank": rank, "world": 2}
+        go = partial(train, partial(kind, settings[name]), about=ABOUT | {"ranks": 2}, **facts)
+        whole, weights, _ = go(folder=place / "whole", hand=Hand())
+        hand = Hand()
+        hand.at = {POINTS[name][0]: lambda: rank or signal.raise_signal(signal.SIGTERM)}
+        with pytest.raises(OctathlonError, match="a checkpoint was written"):
+            go(folder=place, hand=hand)
+        outcome, resumed, events = go(folder=place, hand=hand)
+        assert [event["key"] for event in events].count("resumed") == 1
+        assert outcome.quality == pytest.approx(whole.quality) and outcome.samples == whole.samples
+        for key, tensor in weights.items():
+            torch.testing.assert_close(resumed[key], tensor, msg=lambda said, at=(name, key): f"{at}: {said}")
+    return list(settings)
+
+
+def test_two_ranks_of_each_benchmark_go_on_together(tmp_path):
+    settings = {}
+    for name in registry.benchmarks():
+        (tmp_path / name / "whole").mkdir(parents=True)
+        settings[name] = short_run(name, tmp_path / name)
+    work = partial(_on_two, settings, tmp_path)
+    assert on_ranks(2, tmp_path, work, start="spawn") == [registry.benchmarks()] * 2
 
 
 def line(run: Run) -> Toy:
