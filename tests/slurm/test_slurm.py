@@ -6,12 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
-from tiny_project import copy_of_sources
+from tiny_project import Project, copy_of_sources
 
 CONF = Path("/etc/slurm/slurm.conf")  # the job step plugin takes no other place
 MARK = "# the cluster of Octathlon's tests\n"
@@ -89,29 +90,93 @@ def cluster(tmp_path):
             subprocess.run(["kill", pid.read_text().strip()], check=False)
 
 
+def on_slurm(project: Project, *targets: str) -> subprocess.Popen[str]:
+    """Snakemake with the profile for Slurm; what it prints is in slurm.out."""
+    command = [
+        *(str(Path(sys.executable).with_name("snakemake")), "--workflow-profile", "profiles/slurm"),
+        *("--configfile", "tiny.yaml", "slurm.yaml", "--slurm-status-command", "squeue"),
+        *("--slurm-init-seconds-before-status-checks", "6", "--seconds-between-status-checks", "6"),
+        *("--default-resources", "slurm_account=lab", "mem_mb=1000", "runtime=10", "--", *targets),
+    ]
+    with (project.folder / "slurm.out").open("w") as output:
+        return subprocess.Popen(
+            command,
+            cwd=project.folder,
+            env=project.environment | {"MASTER_ADDR": "127.0.0.1"},  # the names n1 and n2 resolve nowhere
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def succeeded(snakemake: subprocess.Popen[str], project: Project) -> bool:
+    """When it has ended."""
+    if code := snakemake.wait(timeout=600):
+        print((project.folder / "slurm.out").read_text()[-5000:])
+    return code == 0
+
+
 def test_jobs_run_on_one_node_and_across_two(cluster, tmp_path):
     (tmp_path / "project").mkdir()
     project = copy_of_sources(tmp_path / "project")
     (project.folder / "slurm.yaml").write_text(OVERLAY)
-    done = subprocess.run(
-        [
-            *(str(Path(sys.executable).with_name("snakemake")), "--workflow-profile", "profiles/slurm"),
-            *("--configfile", "tiny.yaml", "slurm.yaml", "--slurm-status-command", "squeue"),
-            *("--slurm-init-seconds-before-status-checks", "6", "--seconds-between-status-checks", "6"),
-            *("--default-resources", "slurm_account=lab", "mem_mb=1000", "runtime=10"),
-            *("--", "results/mini/scores.json"),
-        ],
-        cwd=project.folder,
-        env=project.environment | {"MASTER_ADDR": "127.0.0.1"},  # the names n1 and n2 resolve nowhere
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=1200,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-5000:]
+    assert succeeded(on_slurm(project, "results/mini/scores.json"), project)
     results = project.folder / "results/mini/octathlon/results"
     spans = {system: (results / system / "resnet/result_0.txt").read_text() for system in ("one", "two")}
     assert '"key": "model_bn_span", "value": 32' in spans["one"]
     assert '"key": "model_bn_span", "value": 16' in spans["two"]  # two ranks shared the batch
     assert all(text.count('"run_stop"') == 1 for text in spans.values())
+
+
+LONG = """\
+benchmarks: [dlrm]
+runs: 1
+systems:
+  local: null
+  two: {nodes: 2, cores_per_node: 1, memory_mb: 2500, launcher: srun}
+overrides:
+  dlrm:
+    cadence: {first: 200, every: 200, limit: 400}
+    target: {AUC: 2}
+    checkpoint_minutes: 0.0001
+"""
+
+
+def test_a_run_goes_on_after_it_was_preempted_and_after_its_time_was_up(cluster, tmp_path):
+    (tmp_path / "project").mkdir()
+    project = copy_of_sources(tmp_path / "project")
+    (project.folder / "slurm.yaml").write_text(LONG)
+    project.run("data/mini/click_logs/prepared/manifest.json", overlays=("tiny.yaml", "slurm.yaml"))
+    log = project.folder / "results/mini/octathlon/results/two/dlrm/result_0.txt"
+    told = project.folder / "logs/train/two/dlrm/0.log"
+    snakemake = on_slurm(project, str(log.relative_to(project.folder)))
+
+    def training() -> bool:
+        """Waits until the job trains, and until the output of the time before is gone."""
+        while snakemake.poll() is None:
+            if told.exists() and "block_start" in told.read_text():
+                return True
+            release()
+            with suppress(subprocess.TimeoutExpired):
+                snakemake.wait(0.5)
+        return False
+
+    def release() -> None:
+        """Slurm lets a job that was requeued wait for minutes."""
+        subprocess.run(
+            ["scontrol", "update", f"JobId={job()}", "StartTime=now"], check=False, stderr=subprocess.DEVNULL
+        )
+
+    def job() -> str:
+        return subprocess.run(
+            ["squeue", "--noheader", "--format=%i"], capture_output=True, text=True
+        ).stdout.strip()
+
+    assert training()
+    told.unlink()
+    subprocess.run(["scontrol", "requeue", job()], check=True)  # what preemption does
+    assert training(), (project.folder / "slurm.out").read_text()[-5000:]
+    subprocess.run(["scancel", "--signal=TERM", job()], check=True)  # what --signal does
+    assert not succeeded(snakemake, project) and not log.exists()
+    assert "a checkpoint was written" in told.read_text()
+    assert succeeded(on_slurm(project, str(log.relative_to(project.folder))), project)
+    assert log.read_text().count('"key": "resumed"') == 2
