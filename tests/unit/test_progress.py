@@ -20,10 +20,10 @@ class Terminal(io.StringIO):
 
 
 def shown(monkeypatch, benchmark) -> str:
-    """What a run writes on a terminal of 140 columns while each of its steps takes a second."""
+    """What a run writes on a terminal of 80 columns while each of its steps takes a second."""
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    monkeypatch.setenv("COLUMNS", "140")
+    monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "xterm")
     ticks = count(1_000_000)
     with display("toy", benchmark, clock=lambda: next(ticks)) as line:
@@ -34,12 +34,12 @@ def shown(monkeypatch, benchmark) -> str:
 def test_the_line_has_name_progress_quality_rate_and_time_left(monkeypatch):
     cadence = {"unit": "epochs", "first": 2, "every": 2, "limit": 4}
     written = shown(monkeypatch, toy(cadence=cadence, target={"error": 0.0}))
-    assert re.search(r"toy, seed 1 .* at most 0:00:0\d left", written)
-    last = written.splitlines()[-1]
-    assert "4 of at most 4 epochs" in last and re.search(r"error \d\.\d{4} of 0 8 samples/s", last)
+    assert re.search(r"toy, seed 1 .* · at most 0:00:0\d left", written)
+    bar, last = written.splitlines()[-2:]
+    assert "4 of at most 4 epochs" in bar and re.search(r"error \d\.\d{4} of 0  8 samples/s", last)
 
 
 def test_samples_are_counted_where_the_cadence_does(monkeypatch):
     cadence = {"unit": "samples", "first": SAMPLES, "every": SAMPLES, "limit": 40 * SAMPLES}
-    last = shown(monkeypatch, toy(cadence=cadence, target={"error": 1e9})).splitlines()[-1]
-    assert f"{SAMPLES} of at most 2,560 samples" in last and "of 1e+09" in last
+    bar, last = shown(monkeypatch, toy(cadence=cadence, target={"error": 1e9})).splitlines()[-2:]
+    assert f"{SAMPLES} of at most 2,560 samples" in bar and "of 1e+09" in last

@@ -1,4 +1,4 @@
-"""One line that says how far a run is and how good, where someone is looking at a terminal."""
+"""Two lines that say how far a run is, and how good and fast, where someone is looking at a terminal."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Display:
         """An evaluation was made."""
 
 
-class _Line(Display):
-    """A bar to the run's limit, with the last quality against the target, and the rate since the last evaluation."""
+class _Lines(Display):
+    """A bar to the run's limit; the last quality against the target, and the rate since the last evaluation."""
 
     def __init__(self, benchmark: Benchmark, bar: object, task: object, clock: Callable[[], float]) -> None:
         self._target = benchmark.target()
@@ -67,23 +67,26 @@ def display(
         yield Display()
         return
     from rich import progress
-    from rich.console import Console
+    from rich.console import Console, RenderableType
+    from rich.text import Text
+
+    class Bar(progress.Progress):
+        """With a line of its own for what would not fit into 80 columns."""
+
+        def get_renderables(self) -> Iterator[RenderableType]:
+            yield from super().get_renderables()
+            yield from (Text("  {quality}  {rate}".format(**task.fields)) for task in self.tasks)
 
     cadence = benchmark.cadence()
     columns = (
         progress.TextColumn(f"{name}, seed {benchmark.run.seed}"),
-        progress.BarColumn(bar_width=12),
+        progress.BarColumn(bar_width=8),
         progress.TextColumn("{task.completed:,.4g} of at most {task.total:,g} " + cadence.unit),
-        progress.TextColumn("{task.fields[quality]}"),
-        progress.TextColumn("{task.fields[rate]}"),
-        progress.TimeElapsedColumn(),
-        progress.TextColumn("at most"),
+        progress.TextColumn("· at most"),
         progress.TimeRemainingColumn(),
         progress.TextColumn("left"),
     )
-    bar = progress.Progress(
-        *columns, console=Console(stderr=True), refresh_per_second=2, speed_estimate_period=600
-    )
+    bar = Bar(*columns, console=Console(stderr=True), refresh_per_second=2, speed_estimate_period=600)
     with bar:
         task = bar.add_task(name, total=cadence.limit, quality="", rate="")
-        yield _Line(benchmark, bar, task, clock)
+        yield _Lines(benchmark, bar, task, clock)
