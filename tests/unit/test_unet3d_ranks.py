@@ -23,7 +23,9 @@ def test_eight_ranks_train_as_one_that_accumulates(tmp_path: Path) -> None:
 
     def trained(rank: int, world: int) -> Trained:
         accumulation = {"gradient_accumulation_steps": 8 // world, "warmup_epochs": 1}
-        return train_an_epoch(benchmark(data=prepared, rank=rank, world=world, **accumulation), Cases, "read")
+        return train_an_epoch(
+            benchmark(data=prepared, rank=rank, world=world, **accumulation), Cases, "volumes"
+        )
 
     alone, ranks = trained(0, 1), on_ranks(8, tmp_path, lambda rank: trained(rank, 8))
     times = Counter(number for each in ranks for number in each.samples)
