@@ -6,16 +6,11 @@ python benchmarks/data.py [--output FILE]    # then: python docs/generate.py dat
 from __future__ import annotations
 
 import argparse
-import platform
 import subprocess
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
-from timing import HEADER, ROUNDS
-
-from octathlon.scoring import describe
+from timing import HEADER, ROUNDS, conditions
 
 SCRIPTS = {"imagenet": "192", "coco": "144", "kits19": "1", "click_logs": "50000"}
 """And how many pictures, cases or rows each is given."""
@@ -30,12 +25,9 @@ def measured(script: str) -> list[str]:
 
 def document(lines: list[str]) -> str:
     """What was measured where and when, the rows, and what is not the same work."""
-    processor, day = describe.host()["host_processor_model_name"], datetime.now(UTC).date()
-    versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
     rows = [line for line in lines if line.startswith("|") and line not in HEADER]
     notes = dict.fromkeys(line for line in lines if line.startswith("*"))
-    head = f"{processor}, one thread, {versions}, {day}; medians of {ROUNDS} rounds."
-    return "\n".join([head, "", HEADER, *rows, "", *notes, ""])
+    return "\n".join([conditions(ROUNDS), "", HEADER, *rows, "", *notes, ""])
 
 
 def main() -> None:

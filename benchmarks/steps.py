@@ -13,20 +13,18 @@ the peer's time by ours. A peer that can't be imported is named and left out.
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from peers import OURS, PEERS
+from timing import conditions, seconds
 
 from octathlon import registry
 from octathlon.config import resolve
@@ -34,7 +32,6 @@ from octathlon.contracts import Benchmark, Run
 from octathlon.harness.seeds import seed_alike
 from octathlon.harness.trainer import StepTrainer, evaluate
 from octathlon.receipts import read_json
-from octathlon.scoring import describe
 
 Work = Callable[[], object]
 
@@ -114,9 +111,7 @@ def medians(contestants: Mapping[str, Work], repeats: int) -> dict[str, float]:
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(repeats + 1):
         for name, work in contestants.items():
-            start = time.process_time()
-            work()
-            times[name].append(time.process_time() - start)
+            times[name].append(seconds(work))
     return {name: statistics.median(each[1:]) for name, each in times.items()}
 
 
@@ -128,12 +123,12 @@ def compare(name: str, scale: str, reference: Path | None, repeats: int) -> list
         ours = works(OURS[name](settings, run))
         peers = {peer: works(make(settings, run)) for peer, make in peers_of(name, reference).items()}
         for kind, work in ours.items():
-            seconds = medians({"": work} | {peer: each[kind] for peer, each in peers.items()}, repeats)
+            taken = medians({"": work} | {peer: each[kind] for peer, each in peers.items()}, repeats)
             samples = settings.global_batch_size if kind == "training" else workload(name, scale).evaluated
-            mine = seconds.pop("")
+            mine = taken.pop("")
             head = (name, kind, str(samples), f"{mine:.3g}")
-            rows += [(*head, peer, f"{took:.3g}", f"{took / mine:.2f}") for peer, took in seconds.items()]
-            rows += [] if seconds else [(*head, "", "", "")]
+            rows += [(*head, peer, f"{took:.3g}", f"{took / mine:.2f}") for peer, took in taken.items()]
+            rows += [] if taken else [(*head, "", "", "")]
     for row in rows:
         print(line(row), flush=True)
     return rows
@@ -145,7 +140,6 @@ def line(cells: Sequence[str]) -> str:
 
 def document(rows: list[tuple[str, ...]], repeats: int) -> str:
     """What was measured where and when, and what the peers are."""
-    host, day = describe.host(), datetime.now(UTC).date()
     makers = [(name, peer, make) for name, found in PEERS.items() for peer, make in found.items()]
     there = {(row[0], row[4]) for row in rows}
     notes = [
@@ -153,10 +147,9 @@ def document(rows: list[tuple[str, ...]], repeats: int) -> str:
         for name, peer, make in makers
         if (name, peer) in there
     ]
-    versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
     return "\n".join(
         [
-            f"{host['host_processor_model_name']}, one thread, {versions}, {day}; medians of {repeats} rounds.",
+            conditions(repeats),
             "",
             *table(rows),
             "",

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import platform
 import statistics
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+
+import torch
+
+from octathlon.scoring import describe
 
 HEADER = "| work | unit | ours | peer | its figure | ratio |\n| --- | --- | ---: | --- | ---: | ---: |"
 ROUNDS = 3
@@ -40,6 +46,13 @@ def show(what: str, unit: str, own: float, peer: str, other: float, note: str) -
     """A row of the table, and its note."""
     print(f"| {what} | {unit} | {figure(own)} | {peer} | {figure(other)} | {own / other:.2f} |")
     print(f"* {what}, {peer}: {note}", flush=True)
+
+
+def conditions(rounds: int) -> str:
+    """What was measured on, with what and when."""
+    processor, day = describe.host()["host_processor_model_name"], datetime.now(UTC).date()
+    versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
+    return f"{processor}, one thread, {versions}, {day}; medians of {rounds} rounds."
 
 
 def figure(value: float) -> str:
