@@ -4,7 +4,7 @@ import pytest
 from training_logs import line, log_lines
 
 from octathlon.scoring.entries import score_paths
-from octathlon.scoring.throughput import stated_rates
+from octathlon.scoring.throughput import rate_places, rates_at
 
 IMAGENET = 1_281_167
 OVER_TIME = 2 * IMAGENET / 1800
@@ -23,7 +23,7 @@ OVER_TIME = 2 * IMAGENET / 1800
     ],
 )
 def test_what_events_state(text, rates):
-    assert list(stated_rates(text.encode())) == rates
+    assert list(rates_at(rate_places(text.encode()), text.encode())) == rates
 
 
 def entry(tmp_path, stated=(), round_name="v1.1", accelerators=4, **options):

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from octathlon.errors import OctathlonError
-from octathlon.scoring.compliance import Filed, RuleSet, either, expand, layers, rules_of, waive
-from octathlon.scoring.constraints import describe, fits, holds, keeps, problem
+from octathlon.scoring.compliance import Filed, RuleSet, either, layers, rules_of, waive
+from octathlon.scoring.constraints import describe, fits_one, holds, keeps, problem
 from octathlon.scoring.descriptions import division
 from octathlon.scoring.findings import Finding
 from octathlon.scoring.lines import line_bounds
 from octathlon.scoring.logs import MLLOG, BadLine, Event, marked_lines, parse_line, read_blocks
 from octathlon.scoring.runs import KEYS, MOST_EVALUATIONS, Log, Recorder
-from octathlon.scoring.shapes import DIGITS, ZERO, Firsts, Shape, Shapes
+from octathlon.scoring.shapes import DIGITS, Shape, Shapes
 
 CHOICE = ("submission_division", "submission_benchmark", "opt_name")
 """The first values of these keys choose the rules of a log."""
@@ -25,6 +26,10 @@ LATEST_CHOICE = 100_000
 
 MARKER = ":::MLLOG"
 NONE: Mapping[str, Any] = {}
+BLANK = Event(0, 0.0, "", None, {})
+"""An event of which a rule asks only that there is one with certain names in its metadata."""
+Shortcut = Callable[[bytes], bool]
+"""Takes a line of an outline that was seen before; gives whether that was all that is needed of it."""
 UNFILED = Filed()
 NO_RULES = RuleSet({})
 """Until they are known."""
@@ -43,8 +48,8 @@ def read_and_check(path: Path, round_name: str, filed: Filed) -> tuple[Log, list
     reading = _Reading(path, round_name, filed)
     log = reading.recorder.log
     try:
+        reading.checker.look_ahead(path)
         for line, block in read_blocks(path, reading.report):
-            reading.recorder.measure(block)
             reading.read(block, line)
     except OctathlonError as error:
         log.unreadable = str(error)
@@ -53,14 +58,19 @@ def read_and_check(path: Path, round_name: str, filed: Filed) -> tuple[Log, list
     return log, sorted(found, key=lambda finding: finding.severity)
 
 
+def has_names(shape: Shape, rule: Mapping[str, Any]) -> bool:
+    """Whether the metadata of a shape's events have the names that a rule asks for."""
+    return any(map(shape.names.issuperset, rule["names"]))
+
+
 class _Reading:
     """One reading of a log for two: the recorder, and the checker. Lines that neither needs are passed over."""
 
     def __init__(self, path: Path, round_name: str, filed: Filed) -> None:
         self.recorder = Recorder(path)
         self.checker = Checker(round_name, filed)
-        self.settled: dict[bytes, Firsts] = {}
-        """Outlines of which more lines of this log change nothing."""
+        self.shortcuts: dict[bytes, Shortcut] = {}
+        """Those of outlines in this log."""
 
     def report(self, bad: BadLine) -> None:
         """Take a line that is not quite an event."""
@@ -69,16 +79,17 @@ class _Reading:
 
     def read(self, block: bytes, line: int) -> None:
         """Take whole lines, of which the first is number `line`."""
-        self.checker.look_ahead(block)
-        settled, ignored, bare = self.settled, self.checker.rules.ignored, b"MLPerf: " in block
-        outlines, texts = block.translate(DIGITS).split(b"\n"), block.split(b"\n")
+        shortcuts, ignored, bare = self.shortcuts, self.checker.rules.ignored, b"MLPerf: " in block
+        # readlines searches ends of lines faster than split does
+        outlines, texts = (BytesIO(each).readlines() for each in (block.translate(DIGITS), block))
         for number, (outline, text) in enumerate(zip(outlines, texts, strict=True), line):
-            firsts = ignored.get(outline) or settled.get(outline)
-            if firsts is not None and ZERO not in firsts(text):
+            shortcut = ignored.get(outline) or shortcuts.get(outline)
+            if shortcut is not None and shortcut(text):
                 continue
             if b":::ML" not in text and not (bare and b"MLPerf: " in text):
                 continue
-            if b"\r" in text and b"\r" in text[:-1]:
+            self.recorder.measure(text)
+            if b"\r" in text and b"\r" in text.removesuffix(b"\n")[:-1]:
                 for _, part in marked_lines(text, number):
                     self._take(part.translate(DIGITS), part, number)
             else:
@@ -89,11 +100,26 @@ class _Reading:
         shape = _SHAPES.find(outline, text)
         if shape is None:
             self._parse(text, number)
-        elif shape.key in self.recorder.wanted or not self.checker.pass_over(shape, text, number):
+            return
+        if shape.key in self.recorder.wanted or not self.checker.pass_over(shape, text, number):
             self._take_whole(shape, text, number)
-        elif self.checker.is_settled(shape.key):
-            ignored = shape.key not in KEYS and shape.key not in self.checker.rules.by_key
-            (self.checker.rules.ignored if ignored else self.settled)[outline] = shape.firsts
+        if outline in self.shortcuts or shape.key in self.recorder.wanted:
+            return
+        if (shortcut := self.checker.shortcut(shape)) is not None:
+            ignored = not (shape.rates or shape.key in KEYS or shape.key in self.checker.rules.by_key)
+            shortcuts = self.checker.rules.ignored if ignored else self.shortcuts
+            shortcuts[outline] = self._measuring(shortcut, shape.rates) if shape.rates else shortcut
+
+    def _measuring(self, shortcut: Shortcut, places: Sequence[slice]) -> Shortcut:
+        """A shortcut that takes the throughputs of the lines that it passes over."""
+
+        def passes_over(text: bytes) -> bool:
+            if not shortcut(text):
+                return False
+            self.recorder.measure(text, places)
+            return True
+
+        return passes_over
 
     def _take_whole(self, shape: Shape, text: bytes, number: int) -> None:
         """Take a line of a known shape with its values."""
@@ -151,15 +177,22 @@ class Checker:
     joined: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Checkpoint -> metric -> value, where each metric is an event of its own."""
 
-    def look_ahead(self, block: bytes) -> None:
-        """Find the values that choose the rules, so that not so many events wait for them."""
-        for key in CHOICE if self.waiting is not None else ():
-            position = -1 if key in self.first else block.find(b'"key": "%b"' % key.encode())
-            start, end = line_bounds(block, position) if position >= 0 else (0, 0)
-            event = parse_line(block[start:end], 0)
-            if event is not None and event.key == key:
-                self.first[key] = event.value
+    def look_ahead(self, path: Path) -> None:
+        """Find the values that choose the rules, so that no events wait for them.
+
+        Raises:
+            OctathlonError: if the file cannot be read.
+        """
+        for _, block in read_blocks(path, lambda _bad: None):
+            for key in CHOICE:
+                if key not in self.first and (position := block.find(b'"key": "%b"' % key.encode())) >= 0:
+                    start, end = line_bounds(block, position)
+                    event = parse_line(block[start:end], 0)
+                    if event is not None and event.key == key:
+                        self.first[key] = event.value
             self._choose_rules_if_known()
+            if self.waiting is None:
+                return
 
     def unreadable(self, bad: BadLine) -> None:
         """Take a line that has a log token and is no proper event."""
@@ -188,21 +221,45 @@ class Checker:
         rule = self.rules.by_key.get(shape.key)
         if rule is None:
             return True
-        value, metadata = None, NONE
-        if not rule["by_shape"]:
+        if rule["by_shape"]:
+            known = BLANK if has_names(shape, rule) else None
+        else:
             known = self.rules.right.get(shape.content(text)) if rule["by_content"] else None
-            if known is None or (rule["settled_by_right"] and shape.key in self.tallies):
-                return known is not None
-            value, metadata = known.value, known.metadata
-        elif not any(map(shape.names.issuperset, rule["names"])):
+        if known is None:
             return False
-        self._take(Event(line, shape.time_ms(text), shape.key, value, metadata), rule)
+        self._take(known._replace(line=line, time_ms=shape.time_ms(text), key=shape.key), rule)
         return True
 
-    def is_settled(self, key: str) -> bool:
-        """Whether nothing depends on how many more such events there are, or when."""
-        rule = self.rules.by_key.get(key)
-        return rule is None or rule["settled_by_one"]
+    def shortcut(self, shape: Shape) -> Shortcut | None:
+        """What passes over more lines with the outline of an event that was seen; None: each is to be looked at."""
+        rule, tally = self.rules.by_key.get(shape.key), self.tallies.get(shape.key)
+        if self.waiting is not None:
+            return None
+        if rule is None:
+            return shape.sound
+        known_shape = rule["by_shape"] and has_names(shape, rule)
+        if tally is None or not rule["repeats"] or not (known_shape or rule["by_content"]):
+            return None
+        if known_shape and not rule["counted"]:
+            return shape.sound
+        return self._counting(shape, rule, tally, known_shape)
+
+    def _counting(self, shape: Shape, rule: Mapping[str, Any], tally: _Tally, known_shape: bool) -> Shortcut:
+        """A shortcut that keeps what later judgements need of the lines that it passes over."""
+        right, tallies, tensors = self.rules.right, self.tallies, self.tensors
+        before, timed, with_tensors = rule.get("before", ()), rule["timed"], "tensors" in rule
+
+        def passes_over(text: bytes) -> bool:
+            known = BLANK if known_shape else right.get(shape.content(text))
+            if known is None or not shape.sound(text) or not tallies.keys().isdisjoint(before):
+                return False
+            if timed:
+                tally.time_ms = min(tally.time_ms, shape.time_ms(text))
+            if with_tensors:
+                tensors[str(known.metadata.get("tensor"))] += 1
+            return True
+
+        return passes_over
 
     def finish(self, resumed: bool = False) -> list[Finding]:
         """Judge what only the whole log shows; gives all findings.
@@ -272,21 +329,22 @@ class Checker:
 
     def _judge(self, event: Event, rule: Mapping[str, Any]) -> bool:
         """Take an event; gives whether its content is right."""
-        wrong = problem(event.value, rule["value"]) if "value" in rule else None
+        wrong = "value" in rule and not keeps(event.value, rule["value"])
         if wrong:
-            self._broken(event, rule, "value", wrong)
-        misfit = not any(fits(event.metadata, each) for each in rule["metadata"])
+            self._broken(event, rule, "value", problem(event.value, rule["value"]))
+        misfit = not fits_one(event.metadata, rule["metadata"])
         if misfit:
             words = (problem(event.metadata, {"fields": each}) for each in rule["metadata"])
             self._broken(event, rule, "metadata", " and ".join(words))
         for key, minutes in rule.get("within", NONE).items():
             if key in self.tallies and event.time_ms - self.tallies[key].time_ms >= minutes * 60_000:
                 self._broken(event, rule, "within", f"comes {minutes} minutes or more after the first {key}")
-        advice = problem(event.value, rule["advice"]) if "advice" in rule else None
-        if advice:
-            self._broken(event, {"severity": "warning"}, "advice", advice)
+        ill_advised = "advice" in rule and not keeps(event.value, rule["advice"])
+        if ill_advised:
+            words = problem(event.value, rule["advice"])
+            self._broken(event, {"severity": "warning"}, "advice", words)
         self._take(event, rule)
-        return not (wrong or misfit or advice)
+        return not (wrong or misfit or ill_advised)
 
     def _take(self, event: Event, rule: Mapping[str, Any]) -> None:
         """Judge when an event comes, and count it."""
@@ -355,9 +413,9 @@ class Checker:
             self._add(f"{key}.holds", f"{tally.value!r:.60} does not keep {expression}", tally.line)
 
     def _judge_tensors(self, key: str, rule: Mapping[str, Any]) -> None:
-        wanted = Counter(name for pattern in rule["tensors"] for name in expand(pattern))
-        missing, extra = wanted - self.tensors, self.tensors - wanted
-        if missing or extra:
+        wanted = rule["tensors"]
+        if dict(self.tensors) != dict(wanted):
+            missing, extra = wanted - self.tensors, self.tensors - wanted
             example = next(iter(missing or extra))
             words = f"{missing.total()} tensors missing, {extra.total()} too many, e.g. {example}"
             self._add(f"{key}.tensors", words, None, rule)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -109,25 +110,24 @@ def _choices(rule: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _effort(key: str, rule: Mapping[str, Any], timed: set[str]) -> dict[str, Any]:
     """How little must be known of a rule's events.
 
-    by_shape: the `names` in their metadata only; by_content: what one is, but not when; settled_by_one: that there
-    is one; settled_by_right: the same, where all are right; ordered: what comes before it.
+    by_shape: the `names` in their metadata only; by_content: what one is, but not when; repeats: not how many there
+    are; counted: whether they are not all that come before; timed: when the first was; ordered: what came before it.
     """
     by_shape = not BY_VALUE & rule.keys() and not any(any(each.values()) for each in rule["metadata"])
     once = rule.get("count") == "one"
-    counted = once or "before" in rule or key in timed
-    by_content = not {"reached", "joined", "within"} & rule.keys()
     return {
         "by_shape": by_shape and not once,
-        "by_content": by_content,
-        "settled_by_one": by_shape and not counted,
-        "settled_by_right": by_content and not counted and "tensors" not in rule,
+        "by_content": not {"reached", "joined", "within"} & rule.keys(),
+        "repeats": not once,
+        "counted": "before" in rule or key in timed,
+        "timed": key in timed,
         "names": [each.keys() for each in rule["metadata"]],
         "ordered": "after" in rule or "before" in rule,
     }
 
 
 def _with_numbers(rule: dict[str, Any], benchmark: Any, numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """A rule that names numbers of the round (target, limits) with these in place."""
+    """A rule that names numbers of the round (target, limits), or patterns, with what they stand for in place."""
     changes: dict[str, Any] = {"metadata": _choices(rule)}
     if "joined" in rule:
         changes["joined"] = {**rule["joined"], "metrics": list(numbers["benchmarks"][benchmark]["target"])}
@@ -136,6 +136,8 @@ def _with_numbers(rule: dict[str, Any], benchmark: Any, numbers: Mapping[str, An
     if rule.get("reached") == "target":
         target = numbers["benchmarks"][benchmark]["target"]
         changes["reached"] = {"fields": target} if len(target) > 1 else next(iter(target.values()))
+    if "tensors" in rule:
+        changes["tensors"] = Counter(name for pattern in rule["tensors"] for name in expand(pattern))
     if "within" in rule:
         changes["within"] = {key: numbers[limit] for key, limit in rule["within"].items()}
     return rule | changes

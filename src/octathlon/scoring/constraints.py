@@ -7,7 +7,7 @@ A value of the wrong type, or a NaN, satisfies no comparison.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 TOLERANCE = 1e-5
@@ -20,23 +20,30 @@ def problem(value: Any, constraint: Mapping[str, Any]) -> str | None:
 
 
 def keeps(value: Any, constraint: Mapping[str, Any]) -> bool:
-    """Whether `value` satisfies the constraint; for logs, of which most events do not reach their target."""
-    for operator, operand in constraint.items():
-        if (
-            any(NESTED[operator](value, operand))
-            if operator in NESTED
-            else not _holds(operator, value, operand)
-        ):
-            return False
+    """Whether `value` satisfies the constraint."""
+    try:
+        for operator, operand in constraint.items():
+            if not HOLDS[operator](value, operand):
+                return False
+    except (TypeError, ValueError, ArithmeticError):
+        return False
     return True
 
 
 def fits(metadata: Mapping[str, Any], constraints: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether an event's metadata have certain names, with values that satisfy their constraints."""
     for name, constraint in constraints.items():
-        if name not in metadata or not keeps(metadata[name], constraint):
+        if name not in metadata or (constraint and not keeps(metadata[name], constraint)):
             return False
     return True
+
+
+def fits_one(metadata: Mapping[str, Any], choices: Iterable[Mapping[str, Mapping[str, Any]]]) -> bool:
+    """Whether an event's metadata fit one of several choices."""
+    for each in choices:  # noqa: SIM110 (a generator takes longer than what it goes through)
+        if fits(metadata, each):
+            return True
+    return False
 
 
 def describe(constraint: Mapping[str, Any]) -> str:
@@ -66,15 +73,8 @@ def _problems(value: Any, constraint: Mapping[str, Any]) -> Iterator[str]:
     for operator, operand in constraint.items():
         if operator in NESTED:
             yield from NESTED[operator](value, operand)
-        elif not _holds(operator, value, operand):
+        elif not keeps(value, {operator: operand}):
             yield f"{_short(value)} is not {WORDS[operator].format(operand)}"
-
-
-def _holds(operator: str, value: Any, operand: Any) -> bool:
-    try:
-        return bool(HOLDS[operator](value, operand))
-    except (TypeError, ValueError, ArithmeticError):
-        return False
 
 
 def _fields(value: Any, constraints: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -111,7 +111,9 @@ def _short(value: Any) -> str:
 
 NESTED: dict[str, Callable[[Any, Any], Iterator[str]]] = {"fields": _fields, "items": _items}
 
-HOLDS: dict[str, Callable[[Any, Any], bool]] = {
+HOLDS: dict[str, Callable[[Any, Any], object]] = {
+    "fields": lambda value, operand: isinstance(value, dict) and fits(value, operand),
+    "items": lambda value, operand: not any(_items(value, operand)),
     "filled": lambda value, _: value != "",
     "equals": lambda value, operand: value == operand,
     "in": lambda value, operand: value in operand,

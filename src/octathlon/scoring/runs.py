@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from octathlon.errors import OctathlonError
 from octathlon.scoring.logs import UNSTATED, BadLine, Event, Search, read_blocks
 from octathlon.scoring.rules import BOUNDS, Bounds, Quality
-from octathlon.scoring.throughput import stated_rates
+from octathlon.scoring.throughput import rate_places, rates_at
 
 Result = TypeVar("Result")
 
@@ -118,10 +118,10 @@ class Recorder:
         for event in self._search.events(block, line):
             _HANDLERS[event.key](self.log, event)
 
-    def measure(self, block: bytes) -> None:
-        """Take the throughputs that whole lines state."""
+    def measure(self, block: bytes, places: Sequence[slice] | None = None) -> None:
+        """Take the throughputs that whole lines state, where it is known in which places."""
         if len(self.log.rates) < MOST_EVALUATIONS:
-            self.log.rates.extend(stated_rates(block))
+            self.log.rates.extend(rates_at(rate_places(block) if places is None else places, block))
 
     def see(self, event: Event) -> None:
         """Take an event that was found in a plain line."""
@@ -215,9 +215,11 @@ def _on_evaluation(log: Log, event: Event) -> None:
     if len(kept) == MOST_EVALUATIONS:
         log.all_evaluations = False
     elif (quality := _quality(event.value)) is not None:
-        numbers = (_number(about.get(name)) for name in ("samples_count", "step_num"))
         metric = str(about["metric"])[:40] if "metric" in about else ""
-        kept.append(Evaluation(event.time_ms, _number(about.get("epoch_num")), quality, metric, *numbers))
+        epoch, samples, step = (
+            _number(about.get(name)) for name in ("epoch_num", "samples_count", "step_num")
+        )
+        kept.append(Evaluation(event.time_ms, epoch, quality, metric, samples, step))
 
 
 def _on_checkpoint(log: Log, event: Event) -> None:

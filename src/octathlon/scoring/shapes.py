@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from octathlon.scoring.logs import MLLOG, Event
+from octathlon.scoring.throughput import rate_places
 
 MOST = 20_000
 """Shapes that are remembered; more are not worth their memory."""
@@ -45,10 +46,16 @@ class Shape(NamedTuple):
     names: frozenset[str]
     """Those in the metadata."""
     firsts: Firsts
+    rates: tuple[slice, ...]
+    """Where throughputs stand."""
 
     def time_ms(self, text: bytes) -> float:
         """That of an event of this shape."""
         return float(text[self.start : self.end])
+
+    def sound(self, text: bytes) -> bool:
+        """Whether a line with the outline of this shape is of it: no number begins with a needless zero."""
+        return ZERO not in self.firsts(text)
 
     def content(self, text: bytes) -> bytes:
         """All of an event of this shape but its time."""
@@ -73,7 +80,7 @@ class Shapes:
     def find(self, outline: bytes, text: bytes) -> Shape | None:
         """The shape of a line, and its text with DIGITS made equal; None if no such line was learned."""
         shape = self._known.get(outline)
-        return None if shape is None or ZERO in shape.firsts(text) else shape
+        return shape if shape is not None and shape.sound(text) else None
 
     def learn(self, text: bytes, event: Event) -> None:
         """Remember the shape of a line that is one plain event."""
@@ -93,7 +100,9 @@ class Shapes:
             return
         outline = text.translate(DIGITS)
         time, start = _TIME.search(text).span(1), text.rfind(MLLOG) + len(MLLOG)
-        self._known[outline] = Shape(event.key, *time, start, names, _firsts(outline))
+        self._known[outline] = Shape(
+            event.key, *time, start, names, _firsts(outline), tuple(rate_places(text))
+        )
 
 
 def _firsts(outline: bytes) -> Firsts:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,15 +24,22 @@ _VALUE = re.compile(rb'(?:, ?"value")?: ?(\d{1,20}(?:\.\d{1,20})?(?:[eE][+-]?\d{
 """After the name, which is an event's key or stands in its value."""
 
 
-def stated_rates(block: bytes) -> Iterator[float]:
-    """The throughputs above 0 that events in whole lines of a log state, in whatever unit."""
+def rate_places(block: bytes) -> Iterator[slice]:
+    """Where in whole lines of a log events state throughputs; the same in all lines that differ in digits only."""
     for name in NAMES:
         position = block.find(name)
         while position >= 0:
             match = _VALUE.match(block, position + len(name))
-            if match and _in_event(block, position) and (rate := float(match[1])) > 0:
-                yield rate
+            if match and _in_event(block, position):
+                yield slice(*match.span(1))
             position = block.find(name, position + len(name))
+
+
+def rates_at(places: Iterable[slice], block: bytes) -> Iterator[float]:
+    """The throughputs above 0 that stand there, in whatever unit."""
+    for place in places:
+        if (rate := float(block[place])) > 0:
+            yield rate
 
 
 def _in_event(block: bytes, position: int) -> bool:
