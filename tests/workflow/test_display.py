@@ -16,7 +16,7 @@ from training_logs import line, log_lines
 
 SNAKEFILE = """
 rule all:
-    input: expand("{benchmark}_{n}.txt", benchmark=["bert", "resnet"], n=range(3)), "bad"
+    input: expand("{benchmark}_{n}.txt", benchmark=["bert", "resnet"], n=range(3)), "bad", "gone"
 rule train:
     output: "{benchmark}_{n}.txt"
     log: "logs/{benchmark}_{n}.log"
@@ -25,8 +25,12 @@ rule broken:
     output: "bad"
     log: "logs/broken.log"
     shell: "(echo one; echo octathlon: day_0.gz: cut short, fetch it again; exit 1) > {log}"
+rule killed:
+    output: "gone"
+    log: "logs/killed.log"
+    shell: "echo ':::MLLOG {{}}' > {log}; kill -9 $$"
 """
-CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+")
 
 
 def snakemake(folder: Path, *arguments: str) -> tuple[str, list[str]]:
@@ -40,9 +44,23 @@ def snakemake(folder: Path, *arguments: str) -> tuple[str, list[str]]:
         os.close(end)
         written = b"".join(iter(lambda: _read(terminal), b"")).decode()
     os.close(terminal)
-    # the live lines are wiped by \x1b[2K before what stays is written over them
-    kept = [CONTROL.sub("", text.split("\x1b[2K")[-1]) for text in written.split("\n")]
-    return written, kept
+    return written, kept_lines(written)
+
+
+def kept_lines(written: str) -> list[str]:
+    """What stands on the terminal in the end: live lines are wiped, from the last to the first, and written anew."""
+    lines, row = [""], 0
+    for part in CONTROL.findall(written):
+        if part == "\n":
+            row += 1
+            lines += [""] * (row == len(lines))
+        elif part == "\x1b[1A":
+            row -= 1
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif part[0] not in "\r\x1b":
+            lines[row] += part
+    return lines
 
 
 def _read(terminal: int) -> bytes:
@@ -62,17 +80,21 @@ def test_a_terminal_shows_rules_qualities_and_what_failed(tmp_path):
 
     plan, _ = snakemake(tmp_path, "--dry-run")
     assert "bert_0.txt: Missing output files: bert_0.txt" in plan
-    assert "8 jobs: 1 broken, 6 train, 1 all" in plan
+    assert "9 jobs: 1 broken, 1 killed, 6 train, 1 all" in plan
 
     written, kept = snakemake(tmp_path)
     text = "\n".join(kept)
-    assert re.search(r"^train +6 of 6 ", text, re.MULTILINE)
+    assert re.findall(r"^train .*", text, re.MULTILINE) == re.findall(r"train +6 of 6  0:\d\d", text)
     assert "  resnet, accuracy ≥ 0.759: 0.7634  0.7634  0.7634" in text
     assert "  bert, mlm_accuracy ≥ 0.72: 0.61 (aborted)  0.61 (aborted)  0.61 (aborted)" in text
-    assert "6 of 8 jobs in 0:0" in text and re.search(r"about \d:\d\d left", written)
+    assert re.search(r"^6 of 9 jobs in 0:\d\d$", text, re.MULTILINE)
+    assert re.search(r"about \d:\d\d left", written)
     told = "broken failed: bad\n  octathlon: day_0.gz: cut short, fetch it again\n  log: logs/broken.log"
-    assert text.strip().endswith(told)
-    assert "cp resnet.mllog" not in written and len(kept) < 20
+    gone = (
+        "killed failed: gone\n  It left no word: it was ended from outside, by hand or as memory ran out.\n"
+    )
+    assert told in text and gone + "  log: logs/killed.log" in text
+    assert "cp resnet.mllog" not in written and len(kept) < 25
     scheduler_log = next(tmp_path.glob(".snakemake/log/*.log"))
     assert "cp resnet.mllog" in scheduler_log.read_text()
 
