@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
 import subprocess
 import sys
 from pathlib import Path
+from threading import RLock
+from types import SimpleNamespace
 
 from tiny_project import ROOT
+
+from snakemake_logger_plugin_octathlon import view
 
 sys.path.insert(0, str(ROOT / "tests/unit"))
 from training_logs import line, log_lines
@@ -104,3 +109,27 @@ def test_without_a_terminal_the_log_is_snakemakes_own(tmp_path):
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--logger", "octathlon"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "rule one:\n    output: one" in done.stderr and "\x1b" not in done.stderr
+
+
+def test_no_line_is_lost_to_a_redraw(monkeypatch):
+    """Threads take turns so often, and the display is drawn so often, that each line meets redraws."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(view, "REFRESH_S", 0.0005)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    lock, stream, names = RLock(), io.StringIO(), [f"rule_{number}" for number in range(100)]
+    stream.isatty = lambda: True
+    shown = view.View(stream, lock)
+    with lock:
+        shown.planned(dict.fromkeys(names, 1))
+    for number, name in enumerate(names):
+        job = SimpleNamespace(jobid=number, rule_name=name, wildcards={}, output=["out"], log=["log"])
+        with lock:
+            shown.started(job)
+        with lock:
+            shown.finished(number)
+    with lock:
+        shown.close()
+    sys.setswitchinterval(before)
+    kept = kept_lines(stream.getvalue())
+    assert [line.split()[0] for line in kept if line.startswith("rule_")] == names
