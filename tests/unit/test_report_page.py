@@ -304,7 +304,10 @@ def test_on_a_phone_nothing_is_wider_than_the_screen_names_stand_letter_for_lett
         ]
         assert shown.run(_tops(".results tbody:first-of-type", "th", ".first", ".system")) == [0, 1, 2]
         shown.ask("Emulation.setEmulatedMedia", media="print")
-        assert shown.run("document.querySelector('.runs').checkVisibility({contentVisibilityAuto: true})")
+        unfolded = (
+            "getComputedStyle(document.querySelector('details'), '::details-content').contentVisibility"
+        )
+        assert shown.run(unfolded) == "visible"
         shown.ask("Emulation.setEmulatedMedia", media="")
         scores["entries"] = [
             entry | {"system": f"box-{number}"} for number in range(20) for entry in scores["entries"]
