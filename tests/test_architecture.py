@@ -41,6 +41,7 @@ ARROWS = {  # area -> what its modules may reach, directly or not, beside the ar
     "scoring": {"rounds", "registry", "receipts", "errors", "options", "names"},
     "report": {"rehearsal", "scoring", "rounds", "registry", "receipts", "errors", "options", "names"},
     "datasets": BASE,  # what several data sets share
+    "benchmarks": CONTRACTS | {"nn", "datasets", "datasets.coco"},  # what several benchmarks share
     **{f"datasets.{name}": BASE | {"datasets", "archives", "formats"} for name in registry.datasets()},
     **{
         f"benchmarks.{name}": CONTRACTS | {"nn", "datasets", f"datasets.{registry.dataset_of(name)}"}

@@ -28,7 +28,7 @@ class LogHandler(LogHandlerBase):
         settings = self.common_settings
         stream = sys.stdout if settings.dryrun else sys.stderr
         self.writes_to_stream = stream.isatty() and not (settings.verbose or settings.quiet)
-        self.view = Plan(stream) if settings.dryrun else View(stream)
+        self.view = Plan(stream) if settings.dryrun else View(stream, self.lock)
 
     def emit(self, record: logging.LogRecord) -> None:
         if not self.writes_to_stream:
@@ -53,5 +53,6 @@ class LogHandler(LogHandlerBase):
 
     def close(self) -> None:
         if self.writes_to_stream:
-            self.view.close()
+            with self.lock:  # which logging holds while it has a record emitted
+                self.view.close()
         super().close()

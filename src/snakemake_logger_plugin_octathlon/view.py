@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import shorten
+from threading import Event, Thread
 from typing import Any, TextIO
 
 from rich.console import Console, Group
@@ -20,6 +22,10 @@ TIMED = "train"
 """The rule that a round's time goes to: before one of its jobs is done, nobody knows how long the others take."""
 REPEATS = "RuleException:\nCalledProcessError"
 """What Snakemake says of a shell command that failed, before it names the job; and so is told by its log."""
+EVENT = ":::MLLOG"
+"""A run's log repeats its events among what it says."""
+NO_WORD = "It left no word: it was ended from outside, by hand or as memory ran out."
+REFRESH_S = 0.5
 TELLING = ("Nothing to be done", "Complete log", "This was a dry-run")
 """What else Snakemake says in passing is in its log file."""
 
@@ -32,6 +38,10 @@ class Rule:
     done: int = 0
     seconds: float = 0.0
     """That its finished jobs took."""
+
+    def average(self, unknown: float) -> float:
+        """Seconds that a job took; `unknown` before one is done."""
+        return self.seconds / self.done if self.done else unknown
 
 
 @dataclass
@@ -83,19 +93,24 @@ class Plan:
 class View:
     """A run: a rule at work has a bar, a finished one leaves a line, and what failed is told at the end."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, lock: AbstractContextManager[Any]) -> None:
+        """`lock` is held while a method is called, and by the thread that redraws. rich's own thread would draw in the
+        midst of a line's printing as well, and then wipe lines that should stay."""
         self.console = Console(file=stream, highlight=False)
         self.rules: dict[str, Rule] = {}
         self.running: dict[int, Job] = {}
         self.failures: dict[int, Job] = {}
         self.runs: dict[str, list[str]] = {}
         self.began = time.monotonic()
-        self.live = Live(console=self.console, get_renderable=self._now, refresh_per_second=2, transient=True)
+        self.live = Live(console=self.console, get_renderable=self._now, auto_refresh=False, transient=True)
+        self.lock, self.ended = lock, Event()
 
     def planned(self, stats: Mapping[str, int]) -> None:
         """How many jobs of each rule will run."""
         self.rules = {rule: Rule(total) for rule, total in stats.items() if rule != "total"}
-        self.live.start()
+        if not self.live.is_started:
+            self.live.start()
+            Thread(target=self._redraw, daemon=True).start()
 
     def started(self, job: Any) -> None:
         """A job has begun."""
@@ -129,16 +144,22 @@ class View:
 
     def close(self) -> None:
         """Tell how far it came and what failed: Snakemake closes twice, so once."""
+        self.ended.set()
         self.live.stop()
         if self.rules:
-            self.console.print(self._total())
+            self.console.print(self._total(ended=True))
             self.rules = {}
         for job in self.failures.values():
             self.console.print(Text("\n".join(_failure(job)), "red"), soft_wrap=True)
         self.failures = {}
 
+    def _redraw(self) -> None:
+        while not self.ended.wait(REFRESH_S):
+            with self.lock:
+                self.live.refresh()
+
     def _now(self) -> Group:
-        names = dict.fromkeys(job.rule for job in list(self.running.values()))
+        names = dict.fromkeys(job.rule for job in self.running.values())
         runs = list(self._qualities()) if TIMED in names else []
         return Group(*(self._line(name, bar=True) for name in names), *runs, self._total())
 
@@ -157,25 +178,24 @@ class View:
         for benchmark, qualities in sorted(self.runs.items()):
             yield Text(f"  {benchmark} {'  '.join(qualities)}")
 
-    def _total(self) -> Text:
+    def _total(self, ended: bool = False) -> Text:
         done = sum(rule.done for rule in self.rules.values())
         total = sum(rule.total for rule in self.rules.values())
-        left = self._left() if done < total else None
+        left = None if ended else self._left()
         ending = "" if left is None else f", about {_clock(left)} left"
         return Text(f"{done} of {total} jobs in {_clock(time.monotonic() - self.began)}{ending}", "bold")
 
     def _left(self) -> float | None:
-        """Seconds: what the jobs of each rule took on average, at as many side by side as until now."""
-        timed = self.rules.get(TIMED)
-        if timed and not timed.done:
+        """Seconds: what the jobs of each rule took on average (where none is done, those of all rules), at as many side
+        by side as until now."""
+        rules, timed = self.rules.values(), self.rules.get(TIMED)
+        done, finished = sum(rule.done for rule in rules), sum(rule.seconds for rule in rules)
+        if not done or timed and not timed.done:
             return None
-        running = list(self.running.values())
-        spent = sum(rule.seconds for rule in self.rules.values()) + sum(job.seconds for job in running)
-        ahead = sum(
-            (rule.total - rule.done) * rule.seconds / max(rule.done, 1) for rule in self.rules.values()
-        )
-        ahead = max(0.0, ahead - sum(job.seconds for job in running))
-        return ahead * (time.monotonic() - self.began) / max(spent, 1e-9)
+        running = sum(job.seconds for job in self.running.values())
+        ahead = sum((rule.total - rule.done) * rule.average(finished / done) for rule in rules)
+        elapsed = time.monotonic() - self.began
+        return max(0.0, ahead - running) * elapsed / max(finished + running, 1e-9)
 
 
 def _quality(log: Path) -> tuple[str, str]:
@@ -198,8 +218,9 @@ def _failure(job: Job) -> list[str]:
     """What failed, in its own words: the last that it said."""
     lines = [f"{job.rule} failed: {', '.join(job.output)}"]
     for log in map(Path, job.log):
-        said = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-        lines += [f"  {said[-1] if said else 'It left no word.'}", f"  log: {log}"]
+        text = log.read_text(errors="replace") if log.exists() else ""
+        said = [line for line in text.splitlines() if line.strip() and not line.startswith(EVENT)]
+        lines += [f"  {said[-1] if said else NO_WORD}", f"  log: {log}"]
     return lines
 
 

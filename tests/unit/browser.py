@@ -68,7 +68,8 @@ class Browser:
         return json.loads(message)
 
     def open(self, page: Path) -> None:
-        """Load a file, and wait until it is loaded."""
+        """Load a file, and wait until it is loaded; what happened to the page before is forgotten."""
+        self.events.clear()
         self.ask("Page.navigate", url=page.as_uri())
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
             self.events.append(self._next())

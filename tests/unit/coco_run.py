@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from preparing import run_steps
 
 from octathlon import registry
 from octathlon.config import resolve
 from octathlon.contracts import Benchmark, Run
-from octathlon.datasets.coco import prepare
 from octathlon.datasets.coco.backbones import R50, RESNET34
 from octathlon.miniatures import coco
 from octathlon.receipts import read_json
@@ -34,10 +34,7 @@ def draw(folder: Path, **sizes: int) -> Path:
 
 def prepare_all(archives: Path, out: Path, **overrides: Any) -> Path:
     """Run every step."""
-    settings = resolve("datasets", "coco", "mini", overrides)
-    for step in (*(step for group in prepare.steps(settings).values() for step in group), "manifest"):
-        prepare.prepare(step, archives, out, settings)
-    return out
+    return run_steps("coco", archives, out, resolve("datasets", "coco", "mini", overrides))
 
 
 def benchmark(

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from preparing import draw_all, run_steps
 from scipy.io import savemat
 
 from octathlon.datasets.imagenet import prepare
 from octathlon.datasets.imagenet.settings import Settings
-from octathlon.miniatures import imagenet as miniature
 
 WNIDS = ["n01440764", "n01443537", "n01484850"]
 IDS = [2, 3, 1]
@@ -43,21 +43,13 @@ def settings(train_shards: int = 2, val_shards: int = 1) -> Settings:
 
 def draw(folder: Path, seed: int = 1, train_per_class: int = 6, val_per_class: int = 3) -> Path:
     """All archives of a miniature in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
     sizes = {"train_per_class": train_per_class, "val_per_class": val_per_class}
-    for name in miniature.archives(**sizes):
-        miniature.draw(name, folder, seed=seed, **sizes)
-    return folder
+    return draw_all("imagenet", folder, seed, **sizes)
 
 
 def prepare_all(archives: Path, out: Path, chosen: Settings | None = None) -> Path:
     """Run every step."""
-    chosen = chosen or settings()
-    for steps in prepare.steps(chosen).values():
-        for step in steps:
-            prepare.prepare(step, archives, out, chosen)
-    prepare.prepare("manifest", archives, out, chosen)
-    return out
+    return run_steps("imagenet", archives, out, chosen or settings())
 
 
 def tar(files: Mapping[str, bytes], mode: str = "w:") -> bytes:

@@ -6,19 +6,16 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+from preparing import draw_all, run_steps
 
 from octathlon import config
 from octathlon.datasets.kits19 import prepare
 from octathlon.datasets.kits19.settings import Settings
-from octathlon.miniatures import kits19 as miniature
 
 
 def draw(folder: Path, seed: int = 1) -> Path:
     """All archives of the miniature, in its own size."""
-    sizes = settings().miniature
-    for name in miniature.archives(**sizes):
-        miniature.draw(name, folder, seed=seed, **sizes)
-    return folder
+    return draw_all("kits19", folder, seed, **settings().miniature)
 
 
 def settings(**changes) -> Settings:
@@ -27,12 +24,7 @@ def settings(**changes) -> Settings:
 
 def prepare_all(archives: Path, out: Path, chosen: Settings | None = None) -> Path:
     """Run every step."""
-    chosen = chosen or settings()
-    for steps in prepare.steps(chosen).values():
-        for step in steps:
-            prepare.prepare(step, archives, out, chosen)
-    prepare.prepare("manifest", archives, out, chosen)
-    return out
+    return run_steps("kits19", archives, out, chosen or settings())
 
 
 def affine(spacing: tuple[float, float, float]) -> np.ndarray:

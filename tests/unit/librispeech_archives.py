@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 import soundfile
+from preparing import draw_all, run_steps
 
-from octathlon.datasets.librispeech import prepare
 from octathlon.datasets.librispeech.settings import Settings
-from octathlon.miniatures import librispeech as miniature
 
 SIZES = {"speakers": 3, "utterances": 8, "dev_speakers": 2, "dev_utterances": 5}
 CHAPTER = "LibriSpeech/train-clean-100/7/70/7-70"
@@ -36,18 +35,12 @@ def settings(**over: Any) -> Settings:
 
 def draw(folder: Path, seed: int = 1, **sizes: int) -> Path:
     """All archives of a miniature in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in miniature.archives():
-        miniature.draw(name, folder, seed=seed, **SIZES | sizes)
-    return folder
+    return draw_all("librispeech", folder, seed, **SIZES | sizes)
 
 
 def prepare_all(archives: Path, out: Path, chosen: Settings | None = None) -> Path:
     """Run every step."""
-    chosen = chosen or settings()
-    for step in [*prepare.steps(chosen)["part"], "manifest"]:
-        prepare.prepare(step, archives, out, chosen)
-    return out
+    return run_steps("librispeech", archives, out, chosen or settings())
 
 
 def flac(samples: np.ndarray, rate: int = 16_000, subtype: str = "PCM_16", form: str = "FLAC") -> bytes:

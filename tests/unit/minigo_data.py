@@ -10,30 +10,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from preparing import draw_all, run_steps
 
 from octathlon import config
-from octathlon.datasets.minigo_models import prepare
 from octathlon.datasets.minigo_models.names import tensor_names
 from octathlon.formats.tensor_bundles import read_index, read_tensors
-from octathlon.miniatures import minigo_models as miniature
 from octathlon.miniatures.tensor_bundle import data_file, index_file
 
 
 def draw_archives(folder: Path, scale: str = "mini", seed: int = 1, **sizes: int) -> Path:
     """All archives of a scale's miniature, with some sizes changed."""
-    folder.mkdir(parents=True, exist_ok=True)
     drawn = config.resolve("datasets", "minigo_models", scale, {"miniature": sizes}).miniature
-    for name in miniature.archives():
-        miniature.draw(name, folder, seed=seed, **drawn)
-    return folder
+    return draw_all("minigo_models", folder, seed, **drawn)
 
 
 def prepare_all(archives: Path, out: Path, scale: str = "mini") -> Path:
     """Every step of the preparation."""
-    settings = config.resolve("datasets", "minigo_models", scale, {})
-    for step in ("checkpoint", "target", "manifest"):
-        prepare.prepare(step, archives, out, settings)
-    return out
+    return run_steps("minigo_models", archives, out, config.resolve("datasets", "minigo_models", scale, {}))
 
 
 def members(path: Path) -> dict[str, bytes]:

@@ -32,6 +32,16 @@ def test_replaced_text_stays_between_its_marks(generate):
     assert generate.replaced(text, "x", "new\n") == "a\n<!-- x: begin -->\n\nnew\n\n<!-- x: end -->\nb\n"
 
 
+def test_the_layout_names_every_package():
+    layout = (ROOT / "docs/README.md").read_text().partition("## Layout")[2]
+    named = set(re.findall(r"(\w+)/(?:<name>/)?`", layout)) | set(
+        re.findall(r"`src/octathlon/(\w+)/", layout)
+    )
+    packages = {path.parent.name for path in ROOT.glob("src/**/__init__.py")}
+    inner = {path.name for path in ROOT.glob("src/octathlon/*/*/")}
+    assert packages - inner - named == {"octathlon"}
+
+
 @pytest.mark.parametrize(
     "page", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/*.md")), ids=lambda path: path.name
 )

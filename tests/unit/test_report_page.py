@@ -302,7 +302,25 @@ def test_on_a_phone_nothing_is_wider_than_the_screen_names_stand_letter_for_lett
         assert shown.run(f"{told}.map(each => each.textContent)") == [
             "result_3.txt: 35.000 min, failed: status aborted; dropped as slowest"
         ]
+        assert shown.run(_tops(".results tbody:first-of-type", "th", ".first", ".system")) == [0, 1, 2]
+        shown.ask("Emulation.setEmulatedMedia", media="print")
+        unfolded = (
+            "getComputedStyle(document.querySelector('details'), '::details-content').contentVisibility"
+        )
+        assert shown.run(unfolded) == "visible"
+        shown.ask("Emulation.setEmulatedMedia", media="")
+        scores["entries"] = [
+            entry | {"system": f"box-{number}"} for number in range(20) for entry in scores["entries"]
+        ]
+        shown.open(Page(tmp_path, scores, scale="full").file)
+        assert shown.run("document.querySelector('.scroll:has(.matrix)').scrollWidth") <= 350
         assert shown.complaints() == []
+
+
+def _tops(within: str, *parts: str) -> str:
+    """A script that gives the places of elements, counted from above."""
+    tops = [f"document.querySelector({f'{within} {part}'!r}).getBoundingClientRect().top" for part in parts]
+    return f"(tops => tops.map(top => tops.filter(other => other < top).length))([{', '.join(tops)}])"
 
 
 def test_without_entries(tmp_path):
@@ -315,6 +333,7 @@ def test_one_run_says_why_there_is_no_score(tmp_path):
     write_folder(tmp_path / "tree/Us/results/box/resnet", [30])
     page = Page(tmp_path, scores_of(tmp_path / "tree"))
     assert "No score: 1 of 5 runs" in page.words(page.section("results"))
+    assert page.words(page.find("b", "fail", page.section("events"))[0]) == "no score"
     assert [kind for kind, _, _ in dots(page.strips("events")[0])] == ["counted"]
 
 

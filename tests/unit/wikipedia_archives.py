@@ -7,10 +7,10 @@ import random
 from pathlib import Path
 from typing import Any
 
+from preparing import draw_all, run_steps
+
 from octathlon import config
-from octathlon.datasets.wikipedia import prepare
 from octathlon.datasets.wikipedia.settings import Settings
-from octathlon.miniatures import wikipedia as miniature
 
 VOCABULARY = [
     *(
@@ -57,20 +57,12 @@ def settings(**over: Any) -> Settings:
 
 def draw(folder: Path, seed: int = 1) -> Path:
     """All archives of a miniature in `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in miniature.archives(**SIZES):
-        miniature.draw(name, folder, seed=seed, **SIZES)
-    return folder
+    return draw_all("wikipedia", folder, seed, **SIZES)
 
 
 def prepare_all(archives: Path, out: Path, chosen: Settings | None = None) -> Path:
     """Run every step."""
-    chosen = chosen or settings()
-    for steps in prepare.steps(chosen).values():
-        for step in steps:
-            prepare.prepare(step, archives, out, chosen)
-    prepare.prepare("manifest", archives, out, chosen)
-    return out
+    return run_steps("wikipedia", archives, out, chosen or settings())
 
 
 def page(number: int, text: str, title: str = "A", namespace: int = 0, redirect: bool = False) -> bytes:

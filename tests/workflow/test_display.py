@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
 import subprocess
 import sys
 from pathlib import Path
+from threading import RLock
+from types import SimpleNamespace
 
 from tiny_project import ROOT
+
+from snakemake_logger_plugin_octathlon import view
 
 sys.path.insert(0, str(ROOT / "tests/unit"))
 from training_logs import line, log_lines
 
 SNAKEFILE = """
 rule all:
-    input: expand("{benchmark}_{n}.txt", benchmark=["bert", "resnet"], n=range(3)), "bad"
+    input: expand("{benchmark}_{n}.txt", benchmark=["bert", "resnet"], n=range(3)), "bad", "gone"
 rule train:
     output: "{benchmark}_{n}.txt"
     log: "logs/{benchmark}_{n}.log"
@@ -25,8 +30,12 @@ rule broken:
     output: "bad"
     log: "logs/broken.log"
     shell: "(echo one; echo octathlon: day_0.gz: cut short, fetch it again; exit 1) > {log}"
+rule killed:
+    output: "gone"
+    log: "logs/killed.log"
+    shell: "echo ':::MLLOG {{}}' > {log}; kill -9 $$"
 """
-CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+")
 
 
 def snakemake(folder: Path, *arguments: str) -> tuple[str, list[str]]:
@@ -40,9 +49,23 @@ def snakemake(folder: Path, *arguments: str) -> tuple[str, list[str]]:
         os.close(end)
         written = b"".join(iter(lambda: _read(terminal), b"")).decode()
     os.close(terminal)
-    # the live lines are wiped by \x1b[2K before what stays is written over them
-    kept = [CONTROL.sub("", text.split("\x1b[2K")[-1]) for text in written.split("\n")]
-    return written, kept
+    return written, kept_lines(written)
+
+
+def kept_lines(written: str) -> list[str]:
+    """What stands on the terminal in the end: live lines are wiped, from the last to the first, and written anew."""
+    lines, row = [""], 0
+    for part in CONTROL.findall(written):
+        if part == "\n":
+            row += 1
+            lines += [""] * (row == len(lines))
+        elif part == "\x1b[1A":
+            row -= 1
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif part[0] not in "\r\x1b":
+            lines[row] += part
+    return lines
 
 
 def _read(terminal: int) -> bytes:
@@ -62,17 +85,21 @@ def test_a_terminal_shows_rules_qualities_and_what_failed(tmp_path):
 
     plan, _ = snakemake(tmp_path, "--dry-run")
     assert "bert_0.txt: Missing output files: bert_0.txt" in plan
-    assert "8 jobs: 1 broken, 6 train, 1 all" in plan
+    assert "9 jobs: 1 broken, 1 killed, 6 train, 1 all" in plan
 
     written, kept = snakemake(tmp_path)
     text = "\n".join(kept)
-    assert re.search(r"^train +6 of 6 ", text, re.MULTILINE)
+    assert re.findall(r"^train .*", text, re.MULTILINE) == re.findall(r"train +6 of 6  0:\d\d", text)
     assert "  resnet, accuracy ≥ 0.759: 0.7634  0.7634  0.7634" in text
     assert "  bert, mlm_accuracy ≥ 0.72: 0.61 (aborted)  0.61 (aborted)  0.61 (aborted)" in text
-    assert "6 of 8 jobs in 0:0" in text and re.search(r"about \d:\d\d left", written)
+    assert re.search(r"^6 of 9 jobs in 0:\d\d$", text, re.MULTILINE)
+    assert re.search(r"about \d:\d\d left", written)
     told = "broken failed: bad\n  octathlon: day_0.gz: cut short, fetch it again\n  log: logs/broken.log"
-    assert text.strip().endswith(told)
-    assert "cp resnet.mllog" not in written and len(kept) < 20
+    gone = (
+        "killed failed: gone\n  It left no word: it was ended from outside, by hand or as memory ran out.\n"
+    )
+    assert told in text and gone + "  log: logs/killed.log" in text
+    assert "cp resnet.mllog" not in written and len(kept) < 25
     scheduler_log = next(tmp_path.glob(".snakemake/log/*.log"))
     assert "cp resnet.mllog" in scheduler_log.read_text()
 
@@ -82,3 +109,27 @@ def test_without_a_terminal_the_log_is_snakemakes_own(tmp_path):
     command = [sys.executable, "-m", "snakemake", "--cores", "1", "--logger", "octathlon"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "rule one:\n    output: one" in done.stderr and "\x1b" not in done.stderr
+
+
+def test_no_line_is_lost_to_a_redraw(monkeypatch):
+    """Threads take turns so often, and the display is drawn so often, that each line meets redraws."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(view, "REFRESH_S", 0.0005)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    lock, stream, names = RLock(), io.StringIO(), [f"rule_{number}" for number in range(100)]
+    stream.isatty = lambda: True
+    shown = view.View(stream, lock)
+    with lock:
+        shown.planned(dict.fromkeys(names, 1))
+    for number, name in enumerate(names):
+        job = SimpleNamespace(jobid=number, rule_name=name, wildcards={}, output=["out"], log=["log"])
+        with lock:
+            shown.started(job)
+        with lock:
+            shown.finished(number)
+    with lock:
+        shown.close()
+    sys.setswitchinterval(before)
+    kept = kept_lines(stream.getvalue())
+    assert [line.split()[0] for line in kept if line.startswith("rule_")] == names

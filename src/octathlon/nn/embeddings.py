@@ -9,13 +9,15 @@ table: what is computed from them goes by `order` instead.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import embedding
+
+from octathlon.nn.optimizers import GroupOptimizer
 
 
 class ShardedEmbeddings(nn.Module):
@@ -162,27 +164,21 @@ def _sums(entries: Tensor, places: Tensor) -> Tensor:
     return torch.zeros_like(entries).index_add_(0, places, entries)
 
 
-class TableSGD(torch.optim.Optimizer):
+class TableSGD(GroupOptimizer):
     """Gradient descent, on tables as on other weights. Unlike torch.optim.SGD it also takes a rate that only the device
     knows, which a CUDA graph needs."""
 
     def __init__(self, parameters: Iterable[Tensor], lr: float) -> None:
         super().__init__(parameters, {"lr": lr})
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:
-        """Update all parameters that have a gradient."""
-        if closure is not None:
-            raise TypeError("a closure is not supported")
-        for group in self.param_groups:
-            changed = [parameter for parameter in group["params"] if parameter.grad is not None]
-            tables = [parameter for parameter in changed if parameter.grad.is_sparse]
-            others = [parameter for parameter in changed if not parameter.grad.is_sparse]
-            if others:
-                torch._foreach_sub_(others, torch._foreach_mul([each.grad for each in others], group["lr"]))
-            for table in tables:
-                rows, entries = table.grad._indices()[0], table.grad._values()
-                table.index_add_(0, rows, entries * group["lr"], alpha=-1)
+    def _update(self, group: Mapping[str, Any], parameters: list[Tensor]) -> None:
+        tables = [parameter for parameter in parameters if parameter.grad.is_sparse]
+        others = [parameter for parameter in parameters if not parameter.grad.is_sparse]
+        if others:
+            torch._foreach_sub_(others, torch._foreach_mul([each.grad for each in others], group["lr"]))
+        for table in tables:
+            rows, entries = table.grad._indices()[0], table.grad._values()
+            table.index_add_(0, rows, entries * group["lr"], alpha=-1)
 
 
 def place(sizes: Sequence[int], world: int) -> list[list[int]]:

@@ -12,14 +12,16 @@ Groups with `adapt: False` keep trust at 1: BERT's biases and layer norms, which
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from octathlon.nn.optimizers import GroupOptimizer
 
-class Lamb(torch.optim.Optimizer):
+
+class Lamb(GroupOptimizer):
     """LAMB over groups of tensors, all tensors of a group in each call."""
 
     def __init__(
@@ -38,16 +40,6 @@ class Lamb(torch.optim.Optimizer):
             "adapt": True,
         }
         super().__init__([dict(group) for group in groups], defaults)
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:
-        """Update all parameters that have a gradient."""
-        if closure is not None:
-            raise TypeError("a closure is not supported")
-        for group in self.param_groups:
-            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if parameters:
-                self._update(group, parameters)
 
     def _update(self, group: Mapping[str, Any], parameters: list[Tensor]) -> None:
         steps = self._steps(group, parameters)

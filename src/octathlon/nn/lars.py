@@ -14,28 +14,20 @@ torch.optim.SGD keeps lr outside of m, which differs whenever lr changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from octathlon.nn.optimizers import GroupOptimizer
 
-class SGD(torch.optim.Optimizer):
+
+class SGD(GroupOptimizer):
     """Momentum SGD, lr inside the buffer. `weight_decay` multiplies w: it is twice an L2 loss's factor."""
 
     def __init__(self, groups: Iterable[Mapping[str, Any]], **defaults: float) -> None:
         super().__init__([dict(group) for group in groups], {"lr": 0.0, "weight_decay": 0.0, **defaults})
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:
-        """Update all parameters that have a gradient."""
-        if closure is not None:
-            raise TypeError("a closure is not supported")
-        for group in self.param_groups:
-            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
-            if parameters:
-                self._update(group, parameters)
 
     def _update(self, group: Mapping[str, Any], parameters: list[Tensor]) -> None:
         """One group, all tensors of it in each call: on a GPU one kernel instead of one per tensor."""

@@ -19,7 +19,12 @@ from octathlon.scoring.tables import FORMAT, clean
 
 UNNAMED = "quality"
 """The metric of a bare number where neither a target nor the round names it."""
-NAMES = ("round", "org", "system", "division", "availability", "benchmark")
+NAMES = ("round", "org", "system", "division", "availability", "benchmark", "reason")
+COUNTS = ("converged", "dropped_low", "dropped_high")
+NUMBERS = ("accelerators", "runs_needed", "epochs_to_target", "samples_to_target", "global_batch_size")
+RUN_NAMES = ("file", "reason", "dropped")
+RUN_NUMBERS = ("minutes", "init_minutes", "epochs", "seed")
+"""What has the same name in the file and here."""
 PARTS = {
     "low": ("dropped", "dropped as fastest"),
     "high": ("dropped", "dropped as slowest"),
@@ -178,18 +183,11 @@ def _entry(data: Mapping[str, Any]) -> Entry:
     metric = next(iter(target), None) or _metric(text(data["round"]), text(data["benchmark"]))
     return Entry(
         **{name: text(data[name]) for name in NAMES},
-        accelerators=number(data["accelerators"]),
-        runs_needed=number(data["runs_needed"]),
-        converged=int(number(data["converged"]) or 0),
-        dropped_low=int(number(data["dropped_low"]) or 0),
-        dropped_high=int(number(data["dropped_high"]) or 0),
+        **{name: int(number(data[name]) or 0) for name in COUNTS},
+        **{name: number(data[name]) for name in NUMBERS},
         score=number(data["score_minutes"]),
         fastest=number(data["fastest_minutes"]),
         slowest=number(data["slowest_minutes"]),
-        epochs_to_target=number(data["epochs_to_target"]),
-        samples_to_target=number(data["samples_to_target"]),
-        global_batch_size=number(data["global_batch_size"]),
-        reason=text(data["reason"]),
         flags=_texts(data["flags"]),
         anomalies=_texts(data["anomalies"]),
         target=target,
@@ -211,15 +209,10 @@ def _metric(round_name: str, benchmark: str) -> str:
 def _run(data: Mapping[str, Any], metric: str) -> Run:
     points = (_point(each, metric) for each in data.get("curve") or ())
     return Run(
-        file=text(data["file"]),
-        minutes=number(data["minutes"]),
-        init_minutes=number(data["init_minutes"]),
+        **{name: text(data[name]) for name in RUN_NAMES},
+        **{name: number(data[name]) for name in RUN_NUMBERS},
         converged=bool(data["converged"]),
-        reason=text(data["reason"]),
-        dropped=text(data["dropped"]),
-        epochs=number(data["epochs"]),
         quality=_quality(data["quality"], metric),
-        seed=number(data["seed"]),
         curve=tuple(point for point in points if point),
         anomalies=_texts(data["anomalies"]),
     )

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from octathlon.benchmarks.detection import Detection
 from octathlon.benchmarks.maskrcnn.boxes import inclusive
 from octathlon.benchmarks.maskrcnn.data import (
     MEAN_BGR,
@@ -29,28 +30,21 @@ from octathlon.benchmarks.maskrcnn.masks import paste
 from octathlon.benchmarks.maskrcnn.model import Detections, MaskRCNN, reference_names
 from octathlon.benchmarks.maskrcnn.schedule import DROP, WarmupAndDrops, optimizer_of
 from octathlon.benchmarks.maskrcnn.settings import Settings
-from octathlon.contracts import Benchmark, Progress, Run, SampleCounts, Schedule
-from octathlon.datasets.coco.loader import Split, backbone
-from octathlon.nn.coco_evaluation import Evaluation
-from octathlon.nn.loading import load
+from octathlon.contracts import Progress, Run, Schedule
+from octathlon.datasets.coco.loader import backbone
 from octathlon.nn.sampling import epoch_order, rank_share
 
 
-class HeavyDetection(Benchmark[Settings]):
+class HeavyDetection(Detection[Settings]):
     """The contract's members for maskrcnn."""
 
+    detector = "maskrcnn"
     fixed_shapes = False
 
     def __init__(self, settings: Settings, run: Run) -> None:
         super().__init__(settings, run)
-        self._local_batch = settings.local_batch_size(run.world)
-        self._categories = torch.tensor([0, *(category["id"] for category in run.manifest["categories"])])
         self._mean = torch.tensor(MEAN_BGR, device=run.device).view(3, 1, 1)
         self._training: Iterator[Batch] | None = None
-
-    def sample_counts(self) -> SampleCounts:
-        counts = self.run.manifest["counts"]
-        return SampleCounts(counts["train"]["maskrcnn"], counts["eval"])
 
     def build_model(self) -> nn.Module:
         model = MaskRCNN(self.settings, len(self._categories))
@@ -91,9 +85,6 @@ class HeavyDetection(Benchmark[Settings]):
             self._training = iter(self._load_training((epoch - 1) * whole + first))
         return islice(self._training, whole - first)
 
-    def weight(self, batch: Batch) -> float:
-        return batch.weight
-
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         batch = batch.to(self.run.device)
         return sum(model(batch.images.normalised(self._mean), batch.objects).values())
@@ -126,26 +117,15 @@ class HeavyDetection(Benchmark[Settings]):
     def _in_picture(
         self, number: int, size: tuple[int, int], found: Detections
     ) -> tuple[Tensor, list[dict[str, Any]]]:
-        """One image's detections as COCO counts them: float64 of shape (K, 7), see `Evaluation.boxes`, and masks."""
+        """One image's detections, see `_rows`, and their masks."""
         image = self._validation.tables.images[number]
         width, height = int(image["width"]), int(image["height"])
         scale = found.boxes.new_tensor([width / size[1], height / size[0]] * 2)
         corners = inclusive(found.boxes) * scale
         masks = paste(found.masks, corners, (height, width))
         corners, scores, labels = (each.cpu() for each in (corners, found.scores, found.labels))
-        head = torch.full((len(corners), 1), int(image["id"]), dtype=torch.float64)
-        sides = corners[:, 2:] - corners[:, :2] + 1
-        return torch.cat(
-            [head, corners[:, :2], sides, torch.stack([scores, self._categories[labels]], 1)], 1
-        ), masks
-
-    @cached_property
-    def _validation(self) -> Split:
-        return Split(self.run.data, self.run.manifest, "val")
-
-    @cached_property
-    def _evaluation(self) -> Evaluation:
-        return Evaluation(self.run.data / "val-truth.json", self.run.device)
+        boxes = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2] + 1], 1)
+        return self._rows(number, boxes, scores, labels), masks
 
     @cached_property
     def _evaluation_keys(self) -> list[np.ndarray]:
@@ -155,37 +135,29 @@ class HeavyDetection(Benchmark[Settings]):
 
     @cached_property
     def _evaluation_batches(self) -> Iterable[Images]:
-        settings = self.settings
-        return load(
-            EvaluationBatches(self._validation, settings.min_image_size, settings.max_image_size),
-            self._evaluation_keys,
-            workers=settings.loader_workers,
-            pin_memory=False,
+        sides = self.settings.min_image_size, self.settings.max_image_size
+        return self._load(
+            EvaluationBatches(self._validation, *sides), self._evaluation_keys, pin_memory=False
         )
 
     def _load_training(self, first: int) -> Iterable[Batch]:
-        split = Split(self.run.data, self.run.manifest, "train")
-        settings = self.settings
-        return load(
-            TrainingBatches(split, settings.min_image_size, settings.max_image_size, self.run.seed),
-            islice(self._training_keys(split), first, None),
-            workers=settings.loader_workers,
-            pin_memory=self.run.device.type == "cuda",
-        )
+        sides = self.settings.min_image_size, self.settings.max_image_size
+        batches = TrainingBatches(self._training_split, *sides, self.run.seed)
+        return self._load(batches, islice(self._training_keys(), first, None))
 
-    def _training_keys(self, split: Split) -> Iterator[Key]:
+    def _training_keys(self) -> Iterator[Key]:
         """This rank's micro-batches, of which some are small: they weigh in an update by their images."""
-        batches = self._grouped(split)
+        batches = self._grouped()
         while True:
             update = list(islice(batches, self.settings.gradient_accumulation_steps))
             images = sum(len(numbers) for _, numbers in update)
             for turn, numbers in update:
                 yield turn, numbers, len(numbers) / images
 
-    def _grouped(self, split: Split) -> Iterator[tuple[int, np.ndarray]]:
+    def _grouped(self) -> Iterator[tuple[int, np.ndarray]]:
         """This rank's passes and batches: a contiguous part of each pass's permutation, all parts equally long."""
-        images = split.training_images("maskrcnn")
-        upright = portrait(split)
+        images = self._training_split.training_images(self.detector)
+        upright = portrait(self._training_split)
         length = -(-len(images) // self.run.world)
         for turn in count():
             order = epoch_order(len(images), self.run.seed, turn)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from octathlon.benchmarks.detection import Detection
 from octathlon.benchmarks.ssd.augment import recolour
 from octathlon.benchmarks.ssd.boxes import default_boxes, detect, encode, match
 from octathlon.benchmarks.ssd.data import Batch, EvaluationBatches, Key, TrainingBatches
@@ -18,32 +19,26 @@ from octathlon.benchmarks.ssd.loss import detection_loss
 from octathlon.benchmarks.ssd.model import SSD, reference_names
 from octathlon.benchmarks.ssd.schedule import WarmupAndDrops
 from octathlon.benchmarks.ssd.settings import Settings
-from octathlon.contracts import Benchmark, Run, SampleCounts, Schedule
-from octathlon.datasets.coco.loader import Split, backbone
-from octathlon.nn.coco_evaluation import Evaluation
-from octathlon.nn.loading import load
+from octathlon.contracts import Run, Schedule
+from octathlon.datasets.coco.loader import backbone
 from octathlon.nn.sampling import all_rank_batches, epoch_order, share_batches
 from octathlon.nn.world import average_batch_norm
 
 MEAN_RGB, STD_RGB = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class LightDetection(Benchmark[Settings]):
+class LightDetection(Detection[Settings]):
     """The contract's members for ssd."""
+
+    detector = "ssd"
 
     def __init__(self, settings: Settings, run: Run) -> None:
         super().__init__(settings, run)
-        self._local_batch = settings.local_batch_size(run.world)
         self._defaults = default_boxes(settings).to(run.device)
         self._mean, self._std = (
             torch.tensor(values, device=run.device).view(3, 1, 1) for values in (MEAN_RGB, STD_RGB)
         )
-        self._categories = torch.tensor([0, *(category["id"] for category in run.manifest["categories"])])
         self._next_epoch = 0
-
-    def sample_counts(self) -> SampleCounts:
-        counts = self.run.manifest["counts"]
-        return SampleCounts(counts["train"]["ssd"], counts["eval"])
 
     def build_model(self) -> nn.Module:
         model = SSD(self.settings, len(self._categories))
@@ -88,9 +83,6 @@ class LightDetection(Benchmark[Settings]):
         whole = math.ceil(self.sample_counts().train / (self._local_batch * self.run.world))
         return islice(self._training, whole - first)
 
-    def weight(self, batch: Batch) -> float:
-        return batch.weight
-
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         batch = batch.to(self.run.device)
         locations, logits = model(self._normalise(recolour(batch.images, batch.colours)))
@@ -126,7 +118,7 @@ class LightDetection(Benchmark[Settings]):
         return images.contiguous(memory_format=torch.channels_last)
 
     def _detections(self, numbers: Iterable[int], locations: Tensor, logits: Tensor) -> Iterator[Tensor]:
-        """Each image's detections as COCO counts them: float64 of shape (K, 7), see `Evaluation.boxes`."""
+        """Each image's detections, see `_rows`."""
         found = [detect(*each, self._defaults) for each in zip(locations, logits, strict=True)]
         counts = [len(scores) for _, scores, _ in found]
         # all values of a batch in one copy; labels are small enough for float32
@@ -135,17 +127,8 @@ class LightDetection(Benchmark[Settings]):
         for number, row in zip(numbers, rows.split(counts), strict=True):
             image = self._validation.tables.images[number]
             boxes = row[:, :4].double() * torch.tensor([image["width"], image["height"]] * 2)
-            head = torch.full((len(boxes), 1), int(image["id"]), dtype=torch.float64)
-            tail = torch.stack([row[:, 4], self._categories[row[:, 5].long()]], 1)
-            yield torch.cat([head, boxes[:, :2], boxes[:, 2:] - boxes[:, :2], tail], 1)
-
-    @cached_property
-    def _validation(self) -> Split:
-        return Split(self.run.data, self.run.manifest, "val")
-
-    @cached_property
-    def _evaluation(self) -> Evaluation:
-        return Evaluation(self.run.data / "val-truth.json", self.run.device)
+            boxes = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)
+            yield self._rows(number, boxes, row[:, 4], row[:, 5].long())
 
     @cached_property
     def _evaluation_keys(self) -> list[range]:
@@ -154,27 +137,19 @@ class LightDetection(Benchmark[Settings]):
 
     @cached_property
     def _evaluation_batches(self) -> Iterable[Tensor]:
-        return load(
-            EvaluationBatches(self._validation, self.settings.image_size),
-            self._evaluation_keys,
-            workers=self.settings.loader_workers,
-            pin_memory=self.run.device.type == "cuda",
+        return self._load(
+            EvaluationBatches(self._validation, self.settings.image_size), self._evaluation_keys
         )
 
     def _load_training(self, epoch: int, first: int) -> Iterable[Batch]:
-        split = Split(self.run.data, self.run.manifest, "train")
-        settings = self.settings
-        return load(
-            TrainingBatches(split, settings.image_size, settings.max_samples, self.run.seed),
-            islice(self._training_keys(split, epoch), first, None),
-            workers=settings.loader_workers,
-            pin_memory=self.run.device.type == "cuda",
-        )
+        size, most = self.settings.image_size, self.settings.max_samples
+        batches = TrainingBatches(self._training_split, size, most, self.run.seed)
+        return self._load(batches, islice(self._training_keys(epoch), first, None))
 
-    def _training_keys(self, split: Split, first_epoch: int) -> Iterator[Key]:
+    def _training_keys(self, first_epoch: int) -> Iterator[Key]:
         """This rank's micro-batches, from the start of `first_epoch` on without end: its part of each global batch in
         pieces, the last one of which may be smaller. An epoch's last global batch may have fewer of them."""
-        images, size = split.training_images("ssd"), self._local_batch
+        images, size = self._training_split.training_images(self.detector), self._local_batch
         part = size * self.settings.gradient_accumulation_steps
         for epoch in count(first_epoch):
             order = images[epoch_order(len(images), self.run.seed, epoch)]
