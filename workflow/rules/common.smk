@@ -270,6 +270,10 @@ def launch(wildcards):
     return KEYS.systems[wildcards.system].launch()
 
 
+def launch_alone(wildcards):
+    return KEYS.systems[wildcards.system].one_node().launch()
+
+
 def of_system(resource):
     """A function that gives a timed run one of its resources, which are those of its system."""
     return lambda wildcards: KEYS.systems[wildcards.system].scheduling()[resource]
@@ -282,6 +286,18 @@ def of_node(resource):
         .one_node()
         .scheduling()[resource]
     )
+
+
+def placement(option, before=""):
+    """A function that gives a job one of its system's options for Slurm, or else the profile's for all jobs."""
+    default = workflow.resource_settings.default_resources.get(option)
+
+    def of_job(wildcards, **context):
+        own = getattr(KEYS.systems[wildcards.system], option)
+        chosen = own or default.evaluate(wildcards, **context).value
+        return " ".join(filter(None, [before, chosen])) or None
+
+    return of_job
 
 
 def system_options(wildcards):
