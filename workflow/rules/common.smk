@@ -15,6 +15,7 @@ from octathlon.config import check_project, load
 from octathlon.digest import code_digest as code
 from octathlon.digest import data_digest
 from octathlon.errors import OctathlonError
+from octathlon.failures import failures
 from octathlon.overlays import check_keys
 from octathlon.scoring.describe import check_fields
 from octathlon.scoring.plan import without_score
@@ -47,6 +48,11 @@ onstart:
         logger.warning(remark)
     if told := obstacles():
         raise WorkflowError(told)
+
+
+onerror:
+    told = [*failures("\n".join(Path(file).read_text() for file in log))]
+    logger.error("\n  ".join([f"failed ({len(told)}):", *told]))
 
 
 @atexit.register
