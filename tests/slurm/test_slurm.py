@@ -181,7 +181,7 @@ results: held
 benchmarks: [dlrm]
 systems:
   local: null
-  one: {memory_mb: 2500}
+  one: {memory_mb: 2500, constraint: slim}
   poor: {memory_mb: %d}
   two: {nodes: 2, memory_mb: 2500, launcher: srun, environment: {MASTER_ADDR: 127.0.0.1}}
 overrides:
@@ -190,7 +190,12 @@ overrides:
     target: {AUC: 2}
     checkpoint_minutes: 0.0001
 """
-HELD_RUNS = ("one/0", "one/1", "poor/0", "two/0")
+REASONS = {
+    "one/0": "its time limit was reached",
+    "one/1": "it was cancelled",
+    "poor/0": "it took more memory than it had asked for",
+    "two/0": "it was told to end",
+}
 
 
 def log_of(run: str) -> str:
@@ -199,51 +204,54 @@ def log_of(run: str) -> str:
 
 
 def job_of(run: str) -> str:
-    """The number of the latest job of a run."""
+    """The newest job of a run."""
     system, number = run.split("/")
-    columns = (line.split("|") for line in queue("%i|%k"))
-    return max((job for job, name in columns if name.endswith(f"_{system}_dlrm_{number}")), key=int)
+    jobs = (line.split("|") for line in queue("%i|%k"))
+    return max((job for job, name in jobs if name == f"rule_train_wildcards_{system}_dlrm_{number}"), key=int)
 
 
-def scontrol(*arguments: str) -> None:
-    subprocess.run(["scontrol", *arguments], check=True)
+def scontrol(*arguments: str) -> int:
+    return subprocess.run(
+        ["scontrol", "update", *arguments], check=False, stderr=subprocess.DEVNULL
+    ).returncode
 
 
 def test_runs_that_slurm_ends_leave_no_log_are_named_with_the_reason_and_go_on(project):
     folder = project.folder
     (folder / "held.yaml").write_text(HELD % 100)
-    snakemake = on_slurm(project, *map(log_of, HELD_RUNS), overlay="held.yaml")
+    snakemake = on_slurm(project, *map(log_of, REASONS), overlay="held.yaml")
+
+    def told(run: str) -> Path:
+        system, number = run.split("/")
+        return folder / f"logs/train/{system}/dlrm/{number}.log"
 
     def trains(run: str) -> bool:
-        """Waits until the run trains."""
-        system, number = run.split("/")
-        told = folder / f"logs/train/{system}/dlrm/{number}.log"
+        """Waits until a run trains."""
         while snakemake.poll() is None:
-            if told.exists() and "block_start" in told.read_text():
-                told.unlink()
+            if told(run).exists() and "block_start" in told(run).read_text():
                 return True
             with suppress(subprocess.TimeoutExpired):
                 snakemake.wait(0.5)
         return False
 
-    assert trains("one/0")
-    scontrol("update", f"JobId={job_of('one/0')}", "TimeLimit=00:01")
-    assert trains("one/1")
-    subprocess.run(["scancel", job_of("one/1")], check=True)
+    assert trains("one/0") and scontrol(f"JobId={job_of('one/0')}", "TimeLimit=00:01") == 0
+    assert trains("one/1") and subprocess.run(["scancel", job_of("one/1")]).returncode == 0
     assert trains("two/0")
-    scontrol("update", "NodeName=n2", "State=DOWN", "Reason=test")
-    scontrol("update", "NodeName=n2", "State=RESUME")
-    # else Slurm lets a job that it has put back wait for minutes
-    scontrol("update", f"JobId={job_of('two/0')}", "StartTime=now")
+    told("two/0").unlink()
+    assert scontrol("NodeName=n2", "State=DOWN", "Reason=test") == 0
+    assert scontrol("NodeName=n2", "State=RESUME") == 0
+    while scontrol(f"JobId={job_of('two/0')}", "StartTime=now"):  # else Slurm lets it wait for minutes
+        with suppress(subprocess.TimeoutExpired):
+            pytest.fail(f"ended with {snakemake.wait(0.5)}")
     assert trains("two/0")
     subprocess.run(["scancel", "--signal=TERM", job_of("two/0")], check=True)  # what --signal does
 
     assert not succeeded(snakemake, project)
-    said = (folder / "slurm.out").read_text()
-    for run, state in zip(HELD_RUNS, ("TIMEOUT", "CANCELLED", "OUT_OF_MEMORY", "FAILED"), strict=True):
+    end = (folder / "slurm.out").read_text().partition("failed (4):")[2]
+    for run, reason in REASONS.items():
         assert not (folder / log_of(run)).exists()
-        assert f"SLURM-job '{job_of(run)}' failed, SLURM status is: '{state}'" in said
+        assert f"train {log_of(run)}: {reason}" in end
     (folder / "held.yaml").write_text(HELD % 2500)
-    assert succeeded(on_slurm(project, *map(log_of, HELD_RUNS), overlay="held.yaml"), project)
-    resumed = {run: (folder / log_of(run)).read_text().count('"key": "resumed"') for run in HELD_RUNS}
+    assert succeeded(on_slurm(project, *map(log_of, REASONS), overlay="held.yaml"), project)
+    resumed = {run: (folder / log_of(run)).read_text().count('"key": "resumed"') for run in REASONS}
     assert resumed == {"one/0": 1, "one/1": 1, "poor/0": 0, "two/0": 2}

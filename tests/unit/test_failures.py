@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from octathlon.failures import failures
@@ -62,6 +64,30 @@ def test_a_job_that_slurm_ended_is_named_once_with_the_reason(state: str, words:
     ]
 
 
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (
+            "slurmstepd: error: *** JOB 8 ON n1 CANCELLED AT 2026-11-27T19:42:12 DUE TO TIME LIMIT ***",
+            "its time limit",
+        ),
+        ("slurmstepd: error: Exceeded job memory limit", "it took more memory"),
+        ("slurmstepd: error: Detected 1 oom_kill event in StepId=8.0.", "it took more memory"),
+        (
+            "octathlon: r.txt: told to stop after 1,200 samples, a checkpoint was written",
+            "it was told to end",
+        ),
+        ("octathlon: r.txt: told to end by SIGTERM: its job was cancelled", "it was told to end"),
+        ("octathlon: the data are not prepared", "it ended with an error; see"),
+    ],
+)
+def test_of_what_only_failed_the_logs_say_why(tmp_path: Path, said: str, words: str) -> None:
+    path = tmp_path / "4.log"
+    path.write_bytes(b"\xff" * (1 << 17) + said.encode())
+    block = KILLED.format(state="FAILED", n=4).replace("logs/two/4.log (", f"logs/absent.log, {path} (")
+    assert next(failures(block)).startswith(f"train results/two/result_4.txt: {words}")
+
+
 def test_all_that_failed_are_named_but_those_that_a_later_try_finished() -> None:
     log = KILLED.format(state="TIMEOUT", n=1) + AGAIN + REFUSED + KILLED.format(state="CANCELLED", n=2)
     outputs = [line.split(": ")[0] for line in failures(log)]
@@ -76,4 +102,4 @@ def test_what_slurm_refused_is_told_in_its_words() -> None:
     assert next(failures(REFUSED)).startswith(
         "system systems/two.json: SLURM sbatch failed. The error message"
     )
-    assert "'sbatch: error: Invalid account'; see what Snakemake says above" in next(failures(REFUSED))
+    assert next(failures(REFUSED)).endswith("'sbatch: error: Invalid account'")
