@@ -51,8 +51,8 @@ onstart:
 
 
 onerror:
-    told = [*failures("\n".join(Path(file).read_text() for file in log))]
-    logger.error("\n  ".join([f"failed ({len(told)}):", *told]))
+    if told := [*failures("\n".join(Path(file).read_text() for file in log))]:
+        logger.error("\n  ".join([f"failed ({len(told)}):", *told]))
 
 
 @atexit.register
