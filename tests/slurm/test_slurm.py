@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from octathlon import registry
+from octathlon.nn.processes import end_with_parent
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
 from tiny_project import Project, copy_of_sources
@@ -141,7 +142,12 @@ def on_slurm(project: Project, *targets: str, overlay: str = "slurm.yaml") -> su
     ]
     with (project.folder / "slurm.out").open("w") as output:
         return subprocess.Popen(
-            command, cwd=project.folder, env=project.environment, stdout=output, stderr=subprocess.STDOUT
+            command,
+            cwd=project.folder,
+            env=project.environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=end_with_parent,  # without Slurm it would wait for ever
         )
 
 
@@ -181,20 +187,21 @@ results: held
 benchmarks: [dlrm]
 systems:
   local: null
-  one: {memory_mb: 2500, constraint: slim}
+  single: {memory_mb: 2500, constraint: slim}
   poor: {memory_mb: %d}
-  two: {nodes: 2, memory_mb: 2500, launcher: srun, environment: {MASTER_ADDR: 127.0.0.1}}
+  pair: {nodes: 2, memory_mb: 2500, launcher: srun, environment: {MASTER_ADDR: 127.0.0.1}}
 overrides:
   dlrm:
     cadence: {first: 200, every: 200, limit: 400}
     target: {AUC: 2}
     checkpoint_minutes: 0.0001
 """
+"""Systems of their own, as jobs and their logs are named by them."""
 REASONS = {
-    "one/0": "its time limit was reached",
-    "one/1": "it was cancelled",
+    "single/0": "its time limit was reached",
+    "single/1": "it was cancelled",
     "poor/0": "it took more memory than it had asked for",
-    "two/0": "it was told to end",
+    "pair/0": "it was told to end",
 }
 
 
@@ -236,16 +243,18 @@ def test_runs_that_slurm_ends_leave_no_log_are_named_with_the_reason_and_go_on(p
                 snakemake.wait(0.5)
         return False
 
-    assert trains("one/0") and scontrol(f"JobId={job_of('one/0')}", "TimeLimit=1") == 0
-    subprocess.run(["scancel", "--signal=STOP", job_of("one/0")], check=True)  # or it may be done in a minute
-    assert trains("one/1")
-    subprocess.run(["scancel", job_of("one/1")], check=True)
-    assert trains("two/0")
-    told("two/0").unlink()
+    assert trains("single/0") and scontrol(f"JobId={job_of('single/0')}", "TimeLimit=1") == 0
+    subprocess.run(
+        ["scancel", "--signal=STOP", job_of("single/0")], check=True
+    )  # or it may be done in a minute
+    assert trains("single/1")
+    subprocess.run(["scancel", job_of("single/1")], check=True)
+    assert trains("pair/0")
+    told("pair/0").unlink()
     assert scontrol("NodeName=n2", "State=DOWN", "Reason=test") == 0
     assert scontrol("NodeName=n2", "State=RESUME") == 0
-    assert trains("two/0", put_back=True)
-    subprocess.run(["scancel", "--signal=TERM", job_of("two/0")], check=True)  # what --signal does
+    assert trains("pair/0", put_back=True)
+    subprocess.run(["scancel", "--signal=TERM", job_of("pair/0")], check=True)  # what --signal does
 
     assert not succeeded(snakemake, project)
     end = (folder / "slurm.out").read_text().partition("failed (4):")[2]
@@ -255,4 +264,4 @@ def test_runs_that_slurm_ends_leave_no_log_are_named_with_the_reason_and_go_on(p
     (folder / "held.yaml").write_text(HELD % 2500)
     assert succeeded(on_slurm(project, *map(log_of, REASONS), overlay="held.yaml"), project)
     resumed = {run: (folder / log_of(run)).read_text().count('"key": "resumed"') for run in REASONS}
-    assert resumed == {"one/0": 1, "one/1": 1, "poor/0": 0, "two/0": 2}
+    assert resumed == {"single/0": 1, "single/1": 1, "poor/0": 0, "pair/0": 2}
