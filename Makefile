@@ -1,6 +1,7 @@
 # make        set up .venv, run the whole workflow at mini scale, say where the results are
 # make test   set up .venv, run the tests
 # make fuzz   set up .venv, give each reader of untrusted bytes damaged files for a minute
+# make slurm  set up .venv, run all benchmarks on a Slurm of two nodes on this machine, as root
 # make bench  set up .venv, measure preparations and loaders beside those of peers, into docs/performance.md
 # make lint   style of Python and workflow files
 # make venv   set up .venv only
@@ -14,7 +15,7 @@ export PATH := $(VENV)/bin:$(PATH)
 export PYTHONNOUSERSITE := 1
 unexport PYTHONPATH
 
-.PHONY: run test fuzz bench lint venv lock
+.PHONY: run test fuzz slurm bench lint venv lock
 
 run: venv
 	snakemake --cores all
@@ -28,6 +29,9 @@ test: venv
 
 fuzz: venv
 	FUZZ_SECONDS=60 OMP_NUM_THREADS=1 pytest --numprocesses 2 tests/fuzz
+
+slurm: venv
+	OCTATHLON_SLURM=all OMP_NUM_THREADS=1 pytest tests/slurm
 
 bench: venv
 	OMP_NUM_THREADS=1 python benchmarks/data.py --output results/data.md

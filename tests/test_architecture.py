@@ -20,6 +20,7 @@ BASE = {"errors", "receipts", "settings", "names"}
 CONTRACTS = BASE | {"contracts"}
 ARROWS = {  # area -> what its modules may reach, directly or not, beside the area itself
     "errors": set(),
+    "failures": set(),
     "digest": set(),
     "names": set(),
     "options": {"names", "errors"},
@@ -50,6 +51,7 @@ ARROWS = {  # area -> what its modules may reach, directly or not, beside the ar
 }
 WITHOUT_TORCH = [
     "errors",
+    "failures",
     "digest",
     "names",
     "options",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -12,6 +14,56 @@ from octathlon.settings import Strict
 
 Count = Annotated[int, Field(gt=0, le=10**9)]
 """Schedulers compute with these."""
+
+RANKS = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+"""What launchers tell each rank, beside Slurm's own variables."""
+
+
+def _written_out(value: Any) -> Any:
+    """A number as text: YAML takes an account such as 12345 for one."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _one_word(text: str) -> str:
+    if not re.fullmatch(r"[^\s-]\S*", text):
+        raise ValueError(
+            f"{text!r} is no single word; leave out blanks and a dash at the beginning, or give null"
+        )
+    return text
+
+
+def _arguments(text: str) -> str:
+    """Arguments of sbatch, quoted anew so that the shell which the plugin calls sbatch by changes nothing in them."""
+    from snakemake_executor_plugin_slurm.validation import get_forbidden_slurm_options
+
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(
+            f"{text!r} can't be split into arguments ({error}); close or escape the quotes"
+        ) from None
+    if not words or not words[0].startswith("-"):
+        raise ValueError(f"{text!r} are no arguments of sbatch, such as --exclusive; give some, or null")
+    quoted = shlex.join(words)
+    for pattern, what in get_forbidden_slurm_options().items():
+        if found := re.search(pattern, quoted + " "):
+            raise ValueError(
+                f"{found.group().strip(' =')} ({what}) is the workflow's to say; use the system's own keys"
+            )
+    return quoted
+
+
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError(f"{name!r} can't name an environment variable; use letters, digits and _")
+    if name in RANKS or name.startswith("SLURM_"):
+        raise ValueError(f"{name} is what launchers tell each rank; leave it out")
+    return name
+
+
+Text = Annotated[str, BeforeValidator(_written_out)]
+
+Word = Annotated[Text, AfterValidator(_one_word)]
 
 
 class System(Strict):
@@ -25,6 +77,13 @@ class System(Strict):
     runtime_min: Count = 60
     launcher: Literal["python", "torchrun", "srun"] = "python"
     """torchrun: by its conventions, see `harness.launch`."""
+    slurm_partition: Word | None = None
+    """This and the next four: as Snakemake's plugin for Slurm has them; None: what the profile says of all jobs."""
+    slurm_account: Word | None = None
+    constraint: Word | None = None
+    qos: Word | None = None
+    slurm_extra: Annotated[str, AfterValidator(_arguments)] | None = None
+    environment: dict[Annotated[str, AfterValidator(_variable)], Text] = {}
     description: dict[str, JsonValue] = {}
 
     @property
@@ -32,14 +91,19 @@ class System(Strict):
         """Training processes of one run."""
         return self.nodes * self.processes_per_node
 
-    def launch(self) -> str:
-        """The command before `octathlon train`: nothing, or what starts one process per rank."""
-        if self.launcher == "torchrun":
-            return f"octathlon launch --ranks {self.processes_per_node} "
-        if self.launcher == "srun":
-            per_node = self.processes_per_node
-            return f"srun --kill-on-bad-exit --nodes {self.nodes} --ntasks {self.ranks} --ntasks-per-node {per_node} "
-        return ""
+    def launch(self) -> list[str]:
+        """The words before the command `octathlon`: the environment, and what starts one process per rank."""
+        variables = [f"{name}={value}" for name, value in self.environment.items()]
+        per_node = str(self.processes_per_node)
+        starter = {
+            "python": [],
+            "torchrun": ["octathlon", "launch", "--ranks", per_node],
+            "srun": [
+                *("srun", "--kill-on-bad-exit", "--nodes", str(self.nodes)),
+                *("--ntasks", str(self.ranks), "--ntasks-per-node", per_node),
+            ],
+        }
+        return (["env", *variables] if variables else []) + starter[self.launcher]
 
     def scheduling(self) -> dict[str, int | str | None]:
         """One run's resources under the names that Snakemake and its Slurm plugin know; None: not asked for.

@@ -20,8 +20,9 @@ from rich.text import Text
 
 TIMED = "train"
 """The rule that a round's time goes to: before one of its jobs is done, nobody knows how long the others take."""
-REPEATS = "RuleException:\nCalledProcessError"
-"""What Snakemake says of a shell command that failed, before it names the job; and so is told by its log."""
+REPEATS = ("RuleException:\nCalledProcessError", "failed (")
+"""What Snakemake says of a shell command that failed, before it names the job, and the workflow's own list of failures:
+both are told by the jobs' logs."""
 EVENT = ":::MLLOG"
 """A run's log repeats its events among what it says."""
 NO_WORD = "It left no word: it was ended from outside, by hand or as memory ran out."

@@ -126,18 +126,18 @@ def test_the_division_is_closed_if_every_benchmark_is(division: str, expected: s
 @pytest.mark.parametrize(
     ("keys", "command"),
     [
-        ({}, ""),
+        ({}, []),
         (
             {"launcher": "torchrun", "processes_per_node": 2, "cores_per_node": 2},
-            "octathlon launch --ranks 2 ",
+            ["octathlon", "launch", "--ranks", "2"],
         ),
         (
             {"launcher": "srun", "nodes": 4, "processes_per_node": 8, "cores_per_node": 64},
-            "srun --kill-on-bad-exit --nodes 4 --ntasks 32 --ntasks-per-node 8 ",
+            ["srun", "--kill-on-bad-exit", "--nodes", "4", "--ntasks", "32", "--ntasks-per-node", "8"],
         ),
     ],
 )
-def test_a_system_says_how_its_ranks_start(keys: dict[str, Any], command: str) -> None:
+def test_a_system_says_how_its_ranks_start(keys: dict[str, Any], command: list[str]) -> None:
     system = System(**keys)
     assert system.launch() == command and not list(system.problems())
 

@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from octathlon.errors import OctathlonError
 from octathlon.harness.rundir import owned_log
+from octathlon.harness.session import _terminable
 
 HOLDER = """
 import sys, signal
@@ -107,3 +109,13 @@ def test_folder_that_cannot_be_made_is_one_sentence(tmp_path):
         owned_log(tmp_path / "file" / "result_0.txt"),
     ):
         pytest.fail("no folder to write in")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_run_that_is_told_to_end_says_so_once_for_all_ranks(capfd, number):
+    codes = []
+    for log in (Path("results/result_0.txt"), None):  # the first rank's, another one's
+        with _terminable(log, codes.append):
+            signal.raise_signal(number)
+    assert codes == [128 + number] * 2
+    assert capfd.readouterr().err.count(f"results/result_0.txt: told to end by {number.name}: ") == 1

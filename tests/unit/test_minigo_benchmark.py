@@ -238,6 +238,11 @@ def test_games_of_many_processes_are_numbered_on_and_repeat_themselves() -> None
 # Runs ------------------------------------------------------------------------------------------------------
 
 
+def test_a_rank_without_a_game_has_no_rows() -> None:
+    rows = SelfPlayers(settings(), CPU).play(trained(), 0, [1])
+    assert len(rows) == 0 and rows.dtype == marked_rows(games=1, each=1).dtype
+
+
 def test_a_run_logs_generations_and_leaves_its_games(data: Path, tmp_path: Path) -> None:
     log = tmp_path / "result_0.txt"
     _, events = run(benchmark(data, log=log, **TINY, target={"win_rate": 1.0}))

@@ -15,6 +15,7 @@ from octathlon.config import check_project, load
 from octathlon.digest import code_digest as code
 from octathlon.digest import data_digest
 from octathlon.errors import OctathlonError
+from octathlon.failures import failures
 from octathlon.overlays import check_keys
 from octathlon.scoring.describe import check_fields
 from octathlon.scoring.plan import without_score
@@ -47,6 +48,11 @@ onstart:
         logger.warning(remark)
     if told := obstacles():
         raise WorkflowError(told)
+
+
+onerror:
+    if told := [*failures("\n".join(Path(file).read_text() for file in log))]:
+        logger.error("\n  ".join([f"failed ({len(told)}):", *told]))
 
 
 @atexit.register
@@ -270,6 +276,10 @@ def launch(wildcards):
     return KEYS.systems[wildcards.system].launch()
 
 
+def launch_alone(wildcards):
+    return KEYS.systems[wildcards.system].one_node().launch()
+
+
 def of_system(resource):
     """A function that gives a timed run one of its resources, which are those of its system."""
     return lambda wildcards: KEYS.systems[wildcards.system].scheduling()[resource]
@@ -282,6 +292,18 @@ def of_node(resource):
         .one_node()
         .scheduling()[resource]
     )
+
+
+def placement(option, before=""):
+    """A function that gives a job one of its system's options for Slurm, or else the profile's for all jobs."""
+    default = workflow.resource_settings.default_resources.get(option)
+
+    def of_job(wildcards, **context):
+        own = getattr(KEYS.systems[wildcards.system], option)
+        chosen = own or default.evaluate(wildcards, **context).value
+        return " ".join(filter(None, [before, chosen])) or None
+
+    return of_job
 
 
 def system_options(wildcards):

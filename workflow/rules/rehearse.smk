@@ -25,9 +25,14 @@ rule rehearse:
         tasks_per_node=of_system("tasks_per_node"),
         tasks=of_system("tasks"),
         tasks_per_gpu=of_system("tasks_per_gpu"),
+        slurm_partition=placement("slurm_partition"),
+        slurm_account=placement("slurm_account"),
+        constraint=placement("constraint"),
+        qos=placement("qos"),
+        slurm_extra=placement("slurm_extra"),
     params:
         code=rehearse_code,
         launch=launch,
         options=rehearse_options,
     shell:
-        "{params.launch}octathlon rehearse {wildcards.benchmark} --json {output:q} {params.options:q} &> {log:q}"
+        "{params.launch:q} octathlon rehearse {wildcards.benchmark} --json {output:q} {params.options:q} &> {log:q}"

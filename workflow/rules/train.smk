@@ -19,12 +19,17 @@ rule train:
         tasks_per_node=of_system("tasks_per_node"),
         tasks=of_system("tasks"),
         tasks_per_gpu=of_system("tasks_per_gpu"),
+        slurm_partition=placement("slurm_partition"),
+        slurm_account=placement("slurm_account"),
+        constraint=placement("constraint"),
+        qos=placement("qos"),
+        slurm_extra=placement("slurm_extra", before="--signal=TERM@300"),
     params:
         code=train_code,
         launch=launch,
         options=train_options,
     shell:
-        "trap : TERM USR1; {params.launch}octathlon train {wildcards.benchmark} --output {output:q} {params.options:q} &> {log:q}"
+        "trap : TERM USR1; {params.launch:q} octathlon train {wildcards.benchmark} --output {output:q} {params.options:q} &> {log:q}"
 
 
 # On a node like the runs': what the configuration leaves open is what is seen there.
@@ -41,8 +46,14 @@ rule system:
         runtime=5,
         nodes=of_node("nodes"),
         gpu=of_node("gpu"),
+        slurm_partition=placement("slurm_partition"),
+        slurm_account=placement("slurm_account"),
+        constraint=placement("constraint"),
+        qos=placement("qos"),
+        slurm_extra=placement("slurm_extra"),
     params:
         code=code("octathlon.scoring.describe"),
+        launch=launch_alone,
         options=system_options,
     shell:
-        "octathlon system {wildcards.system:q} --output {output:q} {params.options:q} &> {log:q}"
+        "{params.launch:q} octathlon system {wildcards.system:q} --output {output:q} {params.options:q} &> {log:q}"

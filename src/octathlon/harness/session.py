@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import torch
 
@@ -61,9 +61,15 @@ def run(benchmark_class: type[Benchmark], settings: BenchmarkSettings, session: 
     torch.set_num_threads(session.threads)
     rank = find_rank(os.environ)
     device = choose_device(session.device, rank)
-    end = partial(_end, session.output if rank.rank == 0 else None)
+    own_log = session.output if rank.rank == 0 else None
+    end = partial(_end, own_log)
     clock = wall_clock()
-    with _outputs(session, rank) as outputs, _terminable(end), joined(rank, device, end), worker_failures():
+    with (
+        _outputs(session, rank) as outputs,
+        _terminable(own_log, end),
+        joined(rank, device, end),
+        worker_failures(),
+    ):
         events = Events(outputs, clock)
         facts = Run(
             seed=session.seed,
@@ -138,9 +144,19 @@ def _end(log: Path | None, code: int) -> None:
 
 
 @contextmanager
-def _terminable(end: Callable[[int], None]) -> Iterator[None]:
-    """In the block the signals by which launchers and schedulers end a run leave no unfinished log."""
-    before = {each: signal.signal(each, lambda number, _frame: end(128 + number)) for each in ENDING}
+def _terminable(log: Path | None, end: Callable[[int], None]) -> Iterator[None]:
+    """In the block the signals by which launchers and schedulers end a run leave no unfinished log, and a sentence."""
+
+    def leave(number: int, _frame: Any) -> None:
+        if log:
+            told = (
+                f"octathlon: {log}: told to end by {signal.Signals(number).name}: its job was cancelled or its time is "
+                "nearly up; rerun, with a larger runtime_min if it was the time\n"
+            )
+            os.write(2, told.encode())  # what the signal interrupted may be within a print
+        end(128 + number)
+
+    before = {each: signal.signal(each, leave) for each in ENDING}
     try:
         yield
     finally:

@@ -23,6 +23,7 @@ from octathlon.benchmarks.minigo.network import DualNetwork, folded
 from octathlon.benchmarks.minigo.search import Evaluate
 from octathlon.benchmarks.minigo.selfplay import play_games
 from octathlon.benchmarks.minigo.settings import Settings
+from octathlon.datasets.minigo_models.rows import row_type
 from octathlon.errors import OctathlonError
 from octathlon.nn import shared_memory
 from octathlon.nn.processes import Signs, ending, silence_of
@@ -82,11 +83,13 @@ class SelfPlayers:
             self._pool.map(rehearse, [settings] * self._processes)
 
     def play(self, model: DualNetwork, games: int, seed: list[int]) -> np.ndarray:
-        """The rows of so many games.
+        """The rows of so many games: of none where there are more ranks than games.
 
         Raises:
             OctathlonError: if a process died or fell silent.
         """
+        if not games:
+            return np.empty(0, row_type(self._settings.board_size))
         if not self._pool:
             return play_games(self._settings, player(model, self._device, self._half), games, seed)
         weights = _weights(model)
