@@ -188,7 +188,7 @@ benchmarks: [dlrm]
 systems:
   local: null
   single: {memory_mb: 2500, constraint: slim}
-  poor: {memory_mb: %d}
+  poor: {memory_mb: 100}
   pair: {nodes: 2, memory_mb: 2500, launcher: srun, environment: {MASTER_ADDR: 127.0.0.1}}
 overrides:
   dlrm:
@@ -225,7 +225,7 @@ def scontrol(*arguments: str) -> int:
 
 def test_runs_that_slurm_ends_leave_no_log_are_named_with_the_reason_and_go_on(project):
     folder = project.folder
-    (folder / "held.yaml").write_text(HELD % 100)
+    (folder / "held.yaml").write_text(HELD)
     snakemake = on_slurm(project, *map(log_of, REASONS), overlay="held.yaml")
 
     def told(run: str) -> Path:
@@ -261,7 +261,7 @@ def test_runs_that_slurm_ends_leave_no_log_are_named_with_the_reason_and_go_on(p
     for run, reason in REASONS.items():
         assert not (folder / log_of(run)).exists()
         assert f"train {log_of(run)}: {reason}" in end
-    (folder / "held.yaml").write_text(HELD % 2500)
-    assert succeeded(on_slurm(project, *map(log_of, REASONS), overlay="held.yaml"), project)
-    resumed = {run: (folder / log_of(run)).read_text().count('"key": "resumed"') for run in REASONS}
-    assert resumed == {"single/0": 1, "single/1": 1, "poor/0": 0, "pair/0": 2}
+    resumed = {"single/0": 1, "single/1": 1, "pair/0": 2}
+    assert succeeded(on_slurm(project, *map(log_of, resumed), overlay="held.yaml"), project)
+    for run, times in resumed.items():
+        assert (folder / log_of(run)).read_text().count('"key": "resumed"') == times
