@@ -59,13 +59,3 @@ lock: venv
 	    --requirement envs/requirements.new || exit; \
 	done
 	mv envs/requirements.new envs/requirements.lock
-	$(MAKE) envs/octathlon.yaml
-
-envs/octathlon.yaml: envs/requirements.lock
-	{ echo "# The pins of requirements.lock for \`snakemake --sdm conda\`: \`make lock\` writes this file."; \
-	  echo "channels: [conda-forge, nodefaults]"; \
-	  echo "dependencies:"; \
-	  echo "  - python=3.11"; \
-	  echo "  - pip"; \
-	  echo "  - pip:"; \
-	  grep --invert-match '^#' $< | sed 's/^/      - /'; } > $@
