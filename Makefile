@@ -30,7 +30,8 @@ fuzz: venv
 	FUZZ_SECONDS=60 OMP_NUM_THREADS=1 pytest --numprocesses 2 tests/fuzz
 
 bench: venv
-	OMP_NUM_THREADS=1 python benchmarks/data.py --output results/data.md
+	pip install --quiet --disable-pip-version-check --no-deps --target $(VENV)/peers --upgrade --requirement envs/peers.txt
+	PYTHONPATH=$(VENV)/peers OMP_NUM_THREADS=1 python benchmarks/data.py --output results/data.md
 	python docs/generate.py data
 
 lint: venv

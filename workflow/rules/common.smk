@@ -86,7 +86,8 @@ os.environ[names.LOGINS] = " ".join(
     {request.address for request in REQUESTS if request.address != request.source}
 )
 
-os.environ["PYTHONPATH"] = str(Path(workflow.basedir, "src").resolve())  # a container has packages only
+# A container has the packages only.
+os.environ["PYTHONPATH"] = str(Path(workflow.basedir, "src").resolve())
 
 if workflow.is_main_process:
     for sentence in without_score(
