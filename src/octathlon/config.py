@@ -57,12 +57,12 @@ Folder = Annotated[Location, AfterValidator(_plain)]
 
 
 def _image(location: str) -> str:
-    """What stands in a shell's command as it is."""
-    if not re.fullmatch(r"[\w./:@+][\w./:@+-]*", location):
+    """What stands in a shell's command as it is; not `Location`, since the port of docker://image:tag is none."""
+    if not re.fullmatch(r"[\w./~][\w./:@+-]*", location):
         raise ValueError(
-            f"{_shown(location)} is no image's path or URL: of signs it may have . / : @ + - and _ only"
+            f"{_shown(location)} is no image's path or URL: it may have letters, digits and ./:@+-_"
         )
-    return location
+    return location if "://" in location else names.location(location)
 
 
 LONGEST_TEXT = 4095
@@ -87,7 +87,7 @@ class Keys(Strict):
     overrides: dict[str, dict[str, Any]] = {}
     data: Folder = "data"
     results: Annotated[Folder, AfterValidator(_named)] = "results"
-    container: Annotated[Location, AfterValidator(_image)] = "octathlon.sif"
+    container: Annotated[str, AfterValidator(_image)] = "octathlon.sif"
 
 
 @dataclass(frozen=True)
