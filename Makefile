@@ -34,7 +34,8 @@ slurm: venv
 	OCTATHLON_SLURM=all OMP_NUM_THREADS=1 pytest tests/slurm
 
 bench: venv
-	OMP_NUM_THREADS=1 python benchmarks/data.py --output results/data.md
+	pip install --quiet --disable-pip-version-check --no-deps --target $(VENV)/peers --upgrade --requirement envs/peers.txt
+	PYTHONPATH=$(VENV)/peers OMP_NUM_THREADS=1 python benchmarks/data.py --output results/data.md
 	python docs/generate.py data
 
 lint: venv
@@ -63,13 +64,3 @@ lock: venv
 	    --requirement envs/requirements.new || exit; \
 	done
 	mv envs/requirements.new envs/requirements.lock
-	$(MAKE) envs/octathlon.yaml
-
-envs/octathlon.yaml: envs/requirements.lock
-	{ echo "# The pins of requirements.lock for \`snakemake --sdm conda\`: \`make lock\` writes this file."; \
-	  echo "channels: [conda-forge, nodefaults]"; \
-	  echo "dependencies:"; \
-	  echo "  - python=3.11"; \
-	  echo "  - pip"; \
-	  echo "  - pip:"; \
-	  grep --invert-match '^#' $< | sed 's/^/      - /'; } > $@

@@ -18,6 +18,12 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+
+
+# Of all rules; for jobs in it, see profiles/apptainer.
+container: KEYS.container
+
+
 include: "workflow/rules/archives.smk"
 include: "workflow/rules/imagenet.smk"
 include: "workflow/rules/click_logs.smk"

@@ -11,7 +11,6 @@ thread, warm caches; figures are per second of CPU time.
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pictures import picture
 from PIL import Image
 from timing import HEADER, compare
 from torchvision.io import ImageReadMode, decode_jpeg, read_file
@@ -36,19 +36,6 @@ from octathlon.datasets.coco.loader import Split
 SIZE, BATCH, CLASSES = (480, 640), 16, 5
 CPU = torch.device("cpu")
 STEPS = ["annotations-train", "annotations-val", "train-000", "train-001", "val-000"]
-
-
-def picture(rng: np.random.Generator) -> bytes:
-    """A JPEG of SIZE whose detail falls off with its frequency as a photograph's does."""
-    down, across = np.meshgrid(np.fft.fftfreq(SIZE[0]), np.fft.rfftfreq(SIZE[1]), indexing="ij")
-    spectrum = np.fft.rfft2(rng.standard_normal((3, *SIZE))) / np.maximum(
-        np.hypot(down, across), 1 / max(SIZE)
-    )
-    pixels = np.fft.irfft2(spectrum, s=SIZE)
-    pixels = 128 + 50 * pixels / pixels.std()
-    buffer = io.BytesIO()
-    Image.fromarray(np.moveaxis(pixels.clip(0, 255).astype(np.uint8), 0, 2)).save(buffer, "JPEG", quality=95)
-    return buffer.getvalue()
 
 
 def document(rng: np.random.Generator, images: int) -> bytes:
@@ -76,7 +63,7 @@ def draw(folder: Path, images: int) -> None:
     for split, count in (("train", images), ("val", 1)):
         with zipfile.ZipFile(folder / f"{split}2017.zip", "w") as archive:
             for number in range(1, count + 1):
-                archive.writestr(f"{split}2017/{number:012d}.jpg", picture(rng))
+                archive.writestr(f"{split}2017/{number:012d}.jpg", picture(rng, SIZE))
     with zipfile.ZipFile(folder / prepare.ANNOTATIONS, "w") as archive:
         for split, count in (("train", images), ("val", 1)):
             archive.writestr(f"annotations/instances_{split}2017.json", document(rng, count))

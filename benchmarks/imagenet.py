@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from pictures import picture
 from scipy.io import savemat
 from timing import HEADER, compare
 from torch import Tensor
@@ -47,19 +47,6 @@ FIELDS = [
 ]
 
 
-def picture(rng: np.random.Generator) -> bytes:
-    """A JPEG of SIZE whose detail falls off with its frequency as a photograph's does."""
-    down, across = np.meshgrid(np.fft.fftfreq(SIZE[0]), np.fft.rfftfreq(SIZE[1]), indexing="ij")
-    spectrum = np.fft.rfft2(rng.standard_normal((3, *SIZE))) / np.maximum(
-        np.hypot(down, across), 1 / max(SIZE)
-    )
-    pixels = np.fft.irfft2(spectrum, s=SIZE)
-    pixels = 128 + 50 * pixels / pixels.std()
-    buffer = io.BytesIO()
-    Image.fromarray(np.moveaxis(pixels.clip(0, 255).astype(np.uint8), 0, 2)).save(buffer, "JPEG", quality=95)
-    return buffer.getvalue()
-
-
 def tar(files: dict[str, bytes], mode: str = "w:") -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode=mode) as archive:
@@ -75,7 +62,9 @@ def draw(folder: Path, images: int) -> None:
     rng = np.random.default_rng(1)
     wnids = [f"n{number:08d}" for number in range(1, CLASSES + 1)]
     train = {
-        f"{wnid}.tar": tar({f"{wnid}_{number}.JPEG": picture(rng) for number in range(images // CLASSES)})
+        f"{wnid}.tar": tar(
+            {f"{wnid}_{number}.JPEG": picture(rng, SIZE) for number in range(images // CLASSES)}
+        )
         for wnid in wnids
     }
     rows = [(number, wnid, wnid, "", 0, 0, 0, 0) for number, wnid in enumerate(wnids, start=1)]
@@ -84,7 +73,7 @@ def draw(folder: Path, images: int) -> None:
     data = "ILSVRC2012_devkit_t12/data"
     kit = {f"{data}/meta.mat": meta.getvalue(), f"{data}/ILSVRC2012_validation_ground_truth.txt": b"1\n"}
     (folder / prepare.TRAIN).write_bytes(tar(train))
-    (folder / prepare.VAL).write_bytes(tar({"ILSVRC2012_val_00000001.JPEG": picture(rng)}))
+    (folder / prepare.VAL).write_bytes(tar({"ILSVRC2012_val_00000001.JPEG": picture(rng, SIZE)}))
     (folder / prepare.DEVKIT).write_bytes(tar(kit, "w:gz"))
 
 

@@ -6,8 +6,7 @@ Draws CASES (default 2) volumes of upstream's shape (108 slices of 512 x 512) an
 with scipy.ndimage.zoom on volumes that are in memory already, and so without reading and storing. Then both loaders cut
 crops of 128 voxels a side from the prepared volumes, 40 % of them aimed at a foreground class, with flips, brightness
 and noise: ours out of the shards, MONAI's out of its CacheDataset, which keeps whole volumes and the places of their
-foreground in memory. One process, one thread, warm caches; figures are per second of CPU time. Without MONAI
-(pip install monai) its part is left out.
+foreground in memory. One process, one thread, warm caches; figures are per second of CPU time.
 """
 
 from __future__ import annotations

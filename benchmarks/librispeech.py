@@ -1,12 +1,14 @@
-"""LibriSpeech: our loading and features beside torchaudio's own pipeline, in one run.
+"""LibriSpeech: our preparation, loading and features beside those of soundfile and torchaudio, in one run.
 
     python benchmarks/librispeech.py [UTTERANCES]
 
 Draws UTTERANCES (default 200) of 2 to 16 s, as upstream's: FLAC files of noise whose loudness changes like speech's.
-Ours reads their samples from the prepared file, changes the speed and computes the features of a batch at once; the
-peer reads the FLAC files with soundfile, as torchaudio's loader does, and applies torchaudio's SpeedPerturbation,
-preemphasis, MelSpectrogram and masking transforms to one utterance after the other. Both make training batches of 16,
-of equal shape, in one process and one thread with warm caches; figures are seconds of audio per second of CPU time.
+The
+preparation decodes them into one file of samples; the peer unpacks them and writes each as a WAV file, as the reference
+does. Ours then reads samples, changes the speed and computes the features of a batch at once; the peer reads the WAV
+files with soundfile, as torchaudio's loader does, and applies torchaudio's SpeedPerturbation, preemphasis,
+MelSpectrogram and masking transforms to one utterance after the other. Both make training batches of 16, of equal
+shape, in one process and one thread with warm caches; figures are seconds of audio per second of CPU time.
 """
 
 from __future__ import annotations
@@ -16,13 +18,14 @@ import io
 import sys
 import tarfile
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
+from timing import HEADER, compare
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torchaudio.functional import preemphasis
@@ -34,7 +37,7 @@ from octathlon.datasets.librispeech.settings import Settings
 from octathlon.nn.loading import load
 from octathlon.receipts import read_json
 
-RATE, SIZE, ROUNDS = 16_000, 16, 3
+RATE, SIZE = 16_000, 16
 SETTINGS = Settings(
     source="upstream",
     miniature={},
@@ -60,10 +63,9 @@ def sound(rng: np.random.Generator) -> bytes:
     return buffer.getvalue()
 
 
-def draw(folder: Path, utterances: int) -> list[Path]:
-    """The two archives, and the training files beside them for the peer."""
+def draw(folder: Path, utterances: int) -> None:
+    """The two archives."""
     rng = np.random.default_rng(1)
-    files = []
     for part, count in (("train-clean-100", utterances), ("dev-clean", 1)):
         lines = "".join(f"1-2-{number:04d} A CAT SAT\n" for number in range(count)).encode()
         members = {"1-2.trans.txt": lines} | {f"1-2-{number:04d}.flac": sound(rng) for number in range(count)}
@@ -75,10 +77,20 @@ def draw(folder: Path, utterances: int) -> list[Path]:
                 member = tarfile.TarInfo(f"LibriSpeech/{part}/1/2/{name}")
                 member.size = len(content)
                 tar.addfile(member, io.BytesIO(content))
-                if part != "dev-clean" and name.endswith("flac"):
-                    files.append(folder / name)
-                    files[-1].write_bytes(content)
-    return files
+
+
+def prepare_ours(folder: Path) -> None:
+    for step in ("train-clean-100", "dev-clean", "manifest"):
+        prepare.prepare(step, folder, folder / "prepared", SETTINGS)
+
+
+def to_wav(folder: Path) -> None:
+    """The peer of the preparation."""
+    with tarfile.open(folder / "train-clean-100.tar.gz") as archive:
+        for member in archive:
+            if member.name.endswith(".flac"):
+                samples, rate = soundfile.read(archive.extractfile(member), dtype="int16")
+                soundfile.write(folder / f"{Path(member.name).stem}.wav", samples, rate)
 
 
 def our_waves(prepared: Path) -> Iterator[Batch]:
@@ -121,12 +133,9 @@ def peer_batches(files: list[Path], faster: SpeedPerturbation) -> Iterator[Tenso
         yield padded.view(SIZE, -1, 240).transpose(0, 1)
 
 
-def seconds(batches: Callable[[], Iterator[object]]) -> float:
-    """CPU seconds, the system's included, of all batches."""
-    started = time.process_time()
-    for _ in batches():
-        pass
-    return time.process_time() - started
+def all_of(batches: Iterator[object]) -> None:
+    """Make them, keeping none."""
+    deque(batches, maxlen=0)
 
 
 def main() -> None:
@@ -134,28 +143,40 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        files = draw(folder, utterances)
-        started = time.process_time()
-        for step in ("train-clean-100", "dev-clean", "manifest"):
-            prepare.prepare(step, folder, folder / "prepared", SETTINGS)
-        spent = time.process_time() - started
-        hours = read_json(folder / "prepared" / "manifest.json")["hours"]["train-clean-100"]
-        print(
-            f"{utterances} utterances, {hours * 60:.1f} minutes; prepared at {hours * 3600 / spent:,.0f} s/s"
+        draw(folder, utterances)
+        prepare_ours(folder)
+        audio = read_json(folder / "prepared" / "manifest.json")["hours"]["train-clean-100"] * 3600
+        print(HEADER)
+        compare(
+            "librispeech preparation",
+            "s/s",
+            audio,
+            lambda: prepare_ours(folder),
+            "soundfile",
+            lambda: to_wav(folder),
+            "It writes each utterance as a WAV file, as the reference does, and neither checks nor reads texts.",
         )
-        faster = SpeedPerturbation(RATE, SPEEDS)
-        contests = {
-            "samples": (lambda: our_waves(folder / "prepared"), lambda: peer_waves(files, faster)),
-            "batches": (lambda: our_batches(folder / "prepared"), lambda: peer_batches(files, faster)),
-        }
-        for what, contest in contests.items():
-            for batches in contest:
-                seconds(batches)  # kernels, caches
-            spent = [[seconds(batches) for _ in range(ROUNDS)] for batches in contest]
-            ours, peers = (
-                hours * 3600 * (utterances // SIZE * SIZE) / utterances / min(each) for each in spent
-            )
-            print(f"{what}: ours {ours:,.0f} s/s, torchaudio {peers:,.0f} s/s, ratio {ours / peers:.2f}")
+        prepared, faster = folder / "prepared", SpeedPerturbation(RATE, SPEEDS)
+        files = sorted(folder.glob("*.wav"))
+        audio *= utterances // SIZE * SIZE / utterances
+        compare(
+            "rnnt loader",
+            "s/s",
+            audio,
+            lambda: all_of(our_waves(prepared)),
+            "soundfile, torchaudio",
+            lambda: all_of(peer_waves(files, faster)),
+            "Samples with their speed changed: its from WAV files, not yet in one batch.",
+        )
+        compare(
+            "rnnt loader and features",
+            "s/s",
+            audio,
+            lambda: all_of(our_batches(prepared)),
+            "soundfile, torchaudio",
+            lambda: all_of(peer_batches(files, faster)),
+            "Its transforms take one utterance after the other, ours a batch.",
+        )
 
 
 if __name__ == "__main__":

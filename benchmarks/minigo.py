@@ -4,8 +4,9 @@
     python benchmarks/minigo.py              speed, in CPU seconds of one thread
     python benchmarks/minigo.py --strength   a mini run, then games against a random player and GNU Go, if that is there
 
-OpenSpiel knows no superko: a position that comes back ends its games. The other Go engines for Python: sente has no
-wheels from Python 3.11 on; pgx needs JAX.
+Random games draw each move among all legal ones, as OpenSpiel's own rollouts do, in C++ as in its search; a search
+asks, on both sides, for the result of one such game at each new position. OpenSpiel knows no superko: a position that
+comes back ends its games. The other Go engines for Python: sente has no wheels from Python 3.11 on; pgx needs JAX.
 """
 
 from __future__ import annotations
@@ -13,37 +14,24 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from timing import HEADER, compare
 
 from octathlon import config, registry
 from octathlon.benchmarks.minigo import turns
-from octathlon.benchmarks.minigo.area import area
 from octathlon.benchmarks.minigo.benchmark import SelfPlay
 from octathlon.benchmarks.minigo.compiled import kernel
+from octathlon.benchmarks.minigo.features import PLANES, find_legal
 from octathlon.benchmarks.minigo.game import Game
 from octathlon.benchmarks.minigo.gtp import GNU_GO, engine
-from octathlon.benchmarks.minigo.players import new_network, player
-from octathlon.benchmarks.minigo.rules import (
-    BLACK,
-    KOMI,
-    empty_board,
-    empty_chains,
-    find_chains,
-    geometry,
-    is_eye,
-    place,
-    remember,
-    remembers,
-    try_point,
-)
-from octathlon.benchmarks.minigo.search import Search
-from octathlon.benchmarks.minigo.selfplay import play_games
-from octathlon.benchmarks.minigo.tree import advance
+from octathlon.benchmarks.minigo.players import player
+from octathlon.benchmarks.minigo.rules import BLACK, BORDER, KOMI, empty_chains, geometry
+from octathlon.benchmarks.minigo.search import Evaluate, Search
+from octathlon.benchmarks.minigo.tree import OVER, ROOT, advance, plant, reset
 from octathlon.contracts import Run
 from octathlon.harness.clock import wall_clock
 from octathlon.harness.events import Events
@@ -51,65 +39,72 @@ from octathlon.harness.loop import timed_run
 from octathlon.receipts import read_json
 
 GAMES = 60
-"""Against each opponent."""
+"""Against each opponent, or at random."""
+VISITS = 200
 
 
 @kernel
-def playout(go, chains, board, seen, moves):
-    """A random game without filling own eyes, to its end or so many moves; returns (moves made, Black's lead)."""
-    points = len(board) - 1
-    board[:points] = 0
-    seen[:] = 0
-    wanted = np.empty(points, np.int64)
-    key, colour, passes = np.uint64(0), 1, 0
-    for number in range(moves):
-        find_chains(board, go, chains)
-        count = 0
-        for point in range(points):
-            if board[point] == 0 and not is_eye(board, go, point, colour):
-                lives, _, change = try_point(board, go, chains, point, colour)
-                if lives and not remembers(seen, key ^ change):
-                    wanted[count] = point
-                    count += 1
-        if count:
-            key ^= place(board, go, chains, wanted[np.random.randint(count)], colour)  # noqa: NPY002 - numba's
-            remember(seen, key)
-        passes = 0 if count else passes + 1
-        if passes == 2:
-            return number + 1, area(board, go, chains, np.empty(points, np.int8)) - KOMI
-        colour = -colour
-    return moves, area(board, go, chains, np.empty(points, np.int8)) - KOMI
+def play_randomly(trees, go, chains, legal, max_moves):
+    """Play the one game of `trees` to its end with random moves, passes among them; returns how many it has then."""
+    while trees.states[0, 0] != OVER:
+        find_legal(trees, go, chains, 0, ROOT, False, legal)
+        left = np.random.randint((legal > 0).sum())  # noqa: NPY002 - numba's
+        move = -1
+        while left >= 0:
+            move += 1
+            left -= legal[move] > 0
+        advance(trees, go, chains, 0, move, max_moves, False)
+    return trees.lengths[0]
 
 
-def rate(work: Callable[[], int], seconds: float = 2.0) -> float:
-    """What `work` counts, per CPU second, after a first call that is not counted."""
-    work()
-    start, count = time.process_time(), 0
-    while time.process_time() - start < seconds:
-        count += work()
-    return count / (time.process_time() - start)
+class Rollouts:
+    """Random games, from the beginning or from a position as a network sees it."""
+
+    def __init__(self, size: int) -> None:
+        self._size, self._most = size, 2 * size * size
+        self._go, self._chains = geometry(size), empty_chains(size)
+        self._trees, self._legal = plant(1, 2, size, self._most), np.empty(size * size + 1, np.int8)
+
+    def play(self) -> int:
+        """A game from its beginning; how many moves it has."""
+        reset(self._trees, 0, np.uint64(0))
+        return self._go_on()
+
+    def evaluate(self, planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """No preference among moves, and who wins one game each."""
+        values = np.empty(len(planes), np.float32)
+        for number, seen in enumerate(planes.reshape(len(planes), PLANES, -1)):
+            reset(self._trees, 0, np.uint64(0))
+            black = seen[8, 0] == 1
+            self._trees.to_move[0, 0] = BLACK if black else -BLACK
+            self._trees.boards[0, 0, :-1] = (seen[0].astype(np.int8) - seen[1]) * (1 if black else -1)
+            self._go_on()
+            values[number] = self._trees.first[0, 0]
+        return np.zeros((len(planes), self._size**2 + 1), np.float32), values
+
+    def _go_on(self) -> int:
+        return play_randomly(self._trees, self._go, self._chains, self._legal, self._most)
 
 
-def our_playouts(size: int) -> Callable[[], int]:
-    """Random moves."""
-    go, chains, board = geometry(size), empty_chains(size), empty_board(size)
-    seen = np.zeros(1 << (6 * size * size).bit_length(), np.uint64)
-    return lambda: playout(go, chains, board, seen, 3 * size * size)[0]
+def search(size: int, games: int, evaluate: Evaluate) -> None:
+    """VISITS visits in each of some games."""
+    settings = config.resolve("benchmarks", "minigo", "mini", {"board_size": size, "readouts": VISITS})
+    searched = Search(settings, games, evaluate)
+    for game in range(games):
+        searched.reset(game, game)
+    while searched.trees.visits[:, 0].min() < VISITS:
+        searched.grow(searched.trees.visits[:, 0] < VISITS)
 
 
-def our_search(size: int, evaluate) -> Callable[[], int]:
-    """Visits, of 64 games at once."""
-    settings = config.resolve("benchmarks", "minigo", "mini", {"board_size": size, "readouts": 200})
-
-    def work() -> int:
-        search = Search(settings, 64, evaluate)
-        for game in range(64):
-            search.reset(game, game)
-        while search.trees.visits[:, 0].min() < 200:
-            search.grow(search.trees.visits[:, 0] < 200)
-        return int(search.trees.visits[:, 0].sum())
-
-    return work
+def mean_length(game: Any) -> float:
+    """Moves of OpenSpiel's random games."""
+    rng, lengths = np.random.default_rng(1), []
+    for _ in range(GAMES):
+        state = game.new_initial_state()
+        while not state.is_terminal():
+            state.apply_action(rng.choice(state.legal_actions()))
+        lengths.append(state.move_number())
+    return float(np.mean(lengths))
 
 
 def speed() -> None:
@@ -117,46 +112,36 @@ def speed() -> None:
     try:
         import pyspiel
     except ImportError:
-        sys.exit("OpenSpiel is not there: pip install --no-deps open_spiel==2.0.2")
+        print("OpenSpiel is not installed: no Go engine to compare with")
+        return
+    print(HEADER)
+    for size in (9, 19):
+        game, ours = pyspiel.load_game(f"go(board_size={size},komi={KOMI})"), Rollouts(size)
+        moves = GAMES * np.mean([ours.play() for _ in range(GAMES)])
 
-    def peer_moves(game) -> Callable[[], int]:
-        rng = np.random.default_rng(1)
+        def bot(rollouts: int, visits: int, game=game):
+            evaluator = pyspiel.RandomRolloutEvaluator(rollouts, 1)
+            return pyspiel.MCTSBot(game, evaluator, 2.0, visits, 100, False, 1, False)
 
-        def work() -> int:
-            state, count = game.new_initial_state(), 0
-            while not state.is_terminal():
-                actions = state.legal_actions()
-                state.apply_action(actions[rng.integers(len(actions))])
-                count += 1
-            return count
-
-        return work
-
-    def peer_search(game) -> Callable[[], int]:
-        evaluator = pyspiel.RandomRolloutEvaluator(1, 1)
-        bot = pyspiel.MCTSBot(game, evaluator, 2.0, 200, 100, False, 1, False)
-        return lambda: bot.mcts_search(game.new_initial_state()) and 200
-
-    print(f"{'board':>5} {'what':<42} {'ours':>12} {'OpenSpiel':>12} {'ratio':>7}")
-    for size in (5, 9, 19):
-        game = pyspiel.load_game(f"go(board_size={size},komi={KOMI})")
-        points = size * size
-
-        def uniform(planes, points=points):
-            return np.zeros((len(planes), points + 1), np.float32), np.zeros(len(planes), np.float32)
-
-        rows = [
-            ("random moves/s (theirs driven by Python)", our_playouts(size), peer_moves(game)),
-            ("search visits/s (theirs with rollouts)", our_search(size, uniform), peer_search(game)),
-        ]
-        for what, ours, theirs in rows:
-            pair = rate(ours), rate(theirs)
-            print(f"{size:>5} {what:<42} {pair[0]:>12,.0f} {pair[1]:>12,.0f} {pair[0] / pair[1]:>7.2f}")
-    settings = config.resolve("benchmarks", "minigo", "mini", {})
-    network = player(new_network(settings), torch.device("cpu"))
-    games = rate(lambda: len(np.unique(play_games(settings, network, 128, [1])["game"])), 5.0)
-    print(f"    5 {'mini: search visits/s with the network':<42} {rate(our_search(5, network)):>12,.0f}")
-    print(f"    5 {'mini: games of self-play/s':<42} {games:>12,.1f}")
+        compare(
+            f"minigo, random moves on {size}x{size}",
+            "moves/s",
+            moves,
+            lambda ours=ours: [ours.play() for _ in range(GAMES)],
+            "OpenSpiel",
+            lambda bot=bot, game=game: bot(GAMES, 1).mcts_search(game.new_initial_state()),
+            "Its rollouts in C++. Ours also forbids positions that come back.",
+            GAMES * mean_length(game),
+        )
+        compare(
+            f"minigo, search on {size}x{size}",
+            "visits/s",
+            VISITS,
+            lambda ours=ours, size=size: search(size, 1, ours.evaluate),
+            "OpenSpiel",
+            lambda bot=bot, game=game: bot(1, VISITS).mcts_search(game.new_initial_state()),
+            "One random game for each new position in both. Ours also writes what a network would see.",
+        )
 
 
 class Opponent:
@@ -216,10 +201,10 @@ def strength() -> None:
 
     def random_move(game: Game) -> int:
         legal = game.legal()[:-1]
-        points = [
-            point for point in np.flatnonzero(legal) if not is_eye(game.board, game._go, point, game.to_move)
-        ]
-        return int(rng.choice(points)) if points else game.size**2
+        around = game.board[game._go.neighbours]
+        eyes = ((around == game.to_move) | (around == BORDER)).all(axis=1)
+        points = np.flatnonzero(legal & ~eyes)
+        return int(rng.choice(points)) if len(points) else game.size**2
 
     gnugo = shutil.which("gnugo") or shutil.which("/usr/games/gnugo")
     for name, model in (("trained", trained._model), ("checkpoint, untrained", fresh)):

@@ -31,15 +31,17 @@ def compare(
     peer: str,
     theirs: Callable[[], object],
     note: str,
+    other_count: float | None = None,
 ) -> None:
     """Print what both do in a CPU second, and under it what is not the same work.
 
     Args:
         count: of units, in one call of either.
+        other_count: of the peer's units, where they are not as many.
     """
     times = [(seconds(ours), seconds(theirs)) for _ in range(ROUNDS + 1)][1:]  # the first round warms up
-    own, other = (count / statistics.median(each) for each in zip(*times, strict=True))
-    show(what, unit, own, peer, other, note)
+    own, other = (statistics.median(each) for each in zip(*times, strict=True))
+    show(what, unit, count / own, peer, (other_count or count) / other, note)
 
 
 def show(what: str, unit: str, own: float, peer: str, other: float, note: str) -> None:

@@ -1,24 +1,27 @@
-"""Wikipedia: our text to samples beside the reference's algorithm in plain Python, on the same text in one run.
+"""Wikipedia: our text to pieces and samples beside a library's and the reference's algorithm, in one run.
 
     python benchmarks/wikipedia.py [TEXT VOCABULARY]
 
 TEXT has a sentence per line and an empty line between articles, as the reference's parts do; VOCABULARY is the uncased
 BERT's vocab.txt. Without them a text is made up, whose words are as frequent as in a language (Zipf's law), with a
-vocabulary that holds the frequent ones whole. Both make samples of 512 pieces with ten passes over the text, nothing is
-written; the samples are compared. One process, one thread; figures are per second of CPU time.
-"""
+vocabulary that holds the frequent ones whole. The cutting into pieces stands
+beside that of the library tokenizers, and the whole way to samples of 512 pieces, with ten passes over the text, beside
+the reference's; nothing is written. One process, one thread; figures are per second of CPU time."""
 
 from __future__ import annotations
 
+import os
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
 import numpy as np
+from timing import HEADER, compare
 
 from octathlon.datasets.wikipedia.instances import Rules, make_samples, new_state
-from octathlon.datasets.wikipedia.samples import FIELDS
-from octathlon.datasets.wikipedia.tokens import SPECIALS, Tokenizer, read_vocabulary
+from octathlon.datasets.wikipedia.tokens import LONGEST_WORD, SPECIALS, Tokenizer, read_vocabulary
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "unit"))
 import plain_bert  # noqa: E402
@@ -50,19 +53,19 @@ def ours(lines: list[str], vocabulary: list[str]) -> list[tuple]:
     return samples.take(order)
 
 
-def same(samples, plain: list[tuple]) -> bool:
-    fields = [samples.fields[name] for name in FIELDS]
-    return len(samples) == len(plain) and all(
-        all(field[i].tolist() == row[place] for place, field in enumerate(fields))
-        and samples.next_sentence_labels[i] == row[4]
-        for i, row in enumerate(plain)
-    )
+def library(vocabulary: list[str]) -> Callable[[list[str]], object]:
+    """The peer of the tokenizer: the uncased BERT's, in Rust.
 
+    Raises:
+        ImportError: if it is not there.
+    """
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-def timed(function, *arguments):
-    start = time.process_time()
-    result = function(*arguments)
-    return result, time.process_time() - start
+    numbers = {piece: number for number, piece in enumerate(vocabulary)}
+    peer = Tokenizer(models.WordPiece(numbers, unk_token="[UNK]", max_input_chars_per_word=LONGEST_WORD))
+    peer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    peer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return lambda lines: peer.encode_batch_fast(lines, add_special_tokens=False)
 
 
 def main() -> None:
@@ -72,13 +75,31 @@ def main() -> None:
     else:
         lines, vocabulary = made_up()
     megabytes = sum(len(line.encode()) + 1 for line in lines) / 1e6
-    ours(lines[:50], vocabulary)  # compile
-    samples, seconds = timed(ours, lines, vocabulary)
+    print(HEADER)
+    try:
+        theirs = library(vocabulary)
+    except ImportError:
+        print("tokenizers is not installed: no pieces to compare with")
+    else:
+        compare(
+            "wikipedia pieces",
+            "MB/s",
+            megabytes,
+            lambda: Tokenizer(vocabulary).documents(lines),
+            "tokenizers",
+            lambda: theirs(lines),
+            "A library in Rust, one thread; it cuts each word anew, ours each different one once.",
+        )
     numbers = {piece: number for number, piece in enumerate(vocabulary)}
-    plain, plain_seconds = timed(plain_bert.make_samples, lines, numbers, LENGTH, PREDICTIONS, DUPES)
-    print(f"{megabytes:.2f} MB of text, {len(samples):,} samples, equal: {same(samples, plain)}")
-    print(f"ours   {megabytes / seconds:6.2f} MB/s")
-    print(f"plain  {megabytes / plain_seconds:6.2f} MB/s   ratio {plain_seconds / seconds:.1f}")
+    compare(
+        "wikipedia samples",
+        "MB/s",
+        megabytes,
+        lambda: ours(lines, vocabulary),
+        "reference's algorithm",
+        lambda: plain_bert.make_samples(lines, numbers, LENGTH, PREDICTIONS, DUPES),
+        "In plain Python, its only form; the samples are the same, as a test says.",
+    )
 
 
 if __name__ == "__main__":

@@ -230,7 +230,10 @@ def _part(part: ast.expr, path: Path) -> str:
     return "⟨…⟩" if isinstance(value, ast.expr) else str(value)
 
 
-PAGES = "quickstart full cluster own-data weights rehearsal scoring performance adding design security troubleshooting"
+PAGES = (
+    "quickstart full cluster containers own-data weights rehearsal scoring performance adding design security "
+    "troubleshooting"
+)
 """In the order of reading; others follow."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -54,6 +55,16 @@ def _named(path: str) -> str:
 
 Folder = Annotated[Location, AfterValidator(_plain)]
 
+
+def _image(location: str) -> str:
+    """What stands in a shell's command as it is; not `Location`, since the port of docker://image:tag is none."""
+    if not re.fullmatch(r"[\w./~][\w./:@+-]*", location):
+        raise ValueError(
+            f"{_shown(location)} is no image's path or URL: it may have letters, digits and ./:@+-_"
+        )
+    return location if "://" in location else names.location(location)
+
+
 LONGEST_TEXT = 4095
 """Characters of a value; the bytes that a path may have on Linux."""
 
@@ -76,6 +87,7 @@ class Keys(Strict):
     overrides: dict[str, dict[str, Any]] = {}
     data: Folder = "data"
     results: Annotated[Folder, AfterValidator(_named)] = "results"
+    container: Annotated[str, AfterValidator(_image)] = "octathlon.sif"
 
 
 @dataclass(frozen=True)

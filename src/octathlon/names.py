@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+VERSION = "0.1.0"
+"""Of this package, here and not in its metadata: in a container the code is not installed."""
+
 DIVISIONS = ("closed", "open")
 STATUSES = ("cloud", "onprem", "preview", "research")
 """As logged in submission_status."""

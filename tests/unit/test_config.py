@@ -51,6 +51,11 @@ def test_every_benchmark_is_valid_at_every_scale(name: str, scale: str) -> None:
     assert list(config.datasets) == [registry.dataset_of(name)] if registry.dataset_of(name) else []
 
 
+def test_an_image_may_have_a_tag_and_a_digest() -> None:
+    for image in ("docker://octathlon:latest", "docker://a.b:5000/c@sha256:0f", "/shared/octathlon.sif"):
+        assert load({"container": image}).keys.container == image
+
+
 def test_overrides_reach_into_maps_and_leave_the_rest() -> None:
     settings = load({"overrides": {"resnet": {"cadence": {"every": 2}, "width": 8}}}).benchmarks["resnet"]
     plain = load({}).benchmarks["resnet"]
@@ -246,6 +251,8 @@ BAD = {
     ),
     "benchmarks none": ({"benchmarks": []}, "benchmarks: List should have at least 1 item"),
     "data url": ({"data": "s3://a/b"}, "data: 's3://a/b' looks like a URL or an option; choose a folder"),
+    "image with a blank": ({"container": "a b.sif"}, "container: 'a b.sif' is no image's path or URL"),
+    "image option": ({"container": "--x"}, "container: '--x' is no image's path or URL"),
     "data of nobody": ({"data": "~no-such-user/x"}, "data: '~no-such-user/x' is in no known home folder"),
     "data with a null": ({"data": "a\0b"}, "data: 'a\\x00b' has control characters or half a letter in it"),
     "a null in a description": (

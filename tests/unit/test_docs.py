@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 ROOT = Path(__file__).parents[2]
 
@@ -72,13 +71,3 @@ def test_the_list_of_errors_has_their_words(generate, tmp_path):
         "`octathlon score --json`" in generate.errors()
         and "use the archive as it is published" in generate.errors()
     )
-
-
-def test_conda_environment_has_the_pins_of_the_lock():
-    lock = (ROOT / "envs/requirements.lock").read_text().splitlines()
-    pins = [line for line in lock if not line.startswith("#")]
-    conda = yaml.safe_load((ROOT / "envs/octathlon.yaml").read_text())
-    assert conda["dependencies"][-1] == {"pip": pins}
-    wanted = [line for line in (ROOT / "envs/requirements.in").read_text().splitlines() if "==" in line]
-    assert len(wanted) > 20
-    assert {pin.lower() for pin in wanted} <= {pin.lower() for pin in pins}

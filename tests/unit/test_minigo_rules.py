@@ -17,12 +17,12 @@ from octathlon.benchmarks.minigo.game import Game
 from octathlon.benchmarks.minigo.gtp import GNU_GO, engine
 from octathlon.benchmarks.minigo.rules import (
     BLACK,
+    BORDER,
     WHITE,
     empty_board,
     empty_chains,
     find_chains,
     geometry,
-    is_eye,
 )
 
 POSITIONS = Path(__file__).resolve().parents[3] / "shared" / "go" / "positions.jsonl"
@@ -69,7 +69,8 @@ def random_game(size: int, rng: np.random.Generator, most: int, keep_eyes: bool 
         yield game, legal
         points = np.flatnonzero(legal[:-1])
         if keep_eyes:
-            points = [point for point in points if not is_eye(game.board, game._go, point, game.to_move)]
+            around = game.board[game._go.neighbours]
+            points = points[~((around == game.to_move) | (around == BORDER)).all(1)[points]]
         game.play(int(rng.choice(points)) if len(points) else size * size)
     yield game, game.legal()
 

@@ -9,8 +9,6 @@ rule archive:
     log:
         "logs/archive/{dataset}/{archive}.log",
     retries: 2
-    conda:
-        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=500,

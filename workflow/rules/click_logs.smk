@@ -10,8 +10,6 @@ rule click_logs_scan:
         "logs/prepare/click_logs/{step}.log",
     wildcard_constraints:
         step=r"scan-\d+",
-    conda:
-        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=2500,
@@ -30,8 +28,6 @@ rule click_logs_dictionaries:
         prepared("click_logs", "receipts", "dictionaries.json"),
     log:
         "logs/prepare/click_logs/dictionaries.log",
-    conda:
-        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=4000,
@@ -69,8 +65,6 @@ rule click_logs_manifest:
         prepared("click_logs", "manifest.json"),
     log:
         "logs/prepare/click_logs/manifest.log",
-    conda:
-        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=1000,

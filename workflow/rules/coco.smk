@@ -10,8 +10,6 @@ rule coco_annotations:
         "logs/prepare/coco/annotations-{split}.log",
     wildcard_constraints:
         split="train|val",
-    conda:
-        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=6000,  # eleven bytes for one: made-up annotations of 615 MiB took 6.5 GiB, upstream has 470 MB
@@ -34,8 +32,6 @@ rule coco_images:
     wildcard_constraints:
         split="train|val",
         number=r"\d+",
-    conda:
-        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -58,8 +54,6 @@ rule coco_backbone:
         "logs/prepare/coco/backbone-{name}.log",
     wildcard_constraints:
         name=r"resnet\d+",
-    conda:
-        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -78,8 +72,6 @@ rule coco_manifest:
         prepared("coco", "manifest.json"),
     log:
         "logs/prepare/coco/manifest.log",
-    conda:
-        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=1000,

@@ -39,8 +39,15 @@ def checked_config():
 
 def obstacles():
     """What keeps the run's archives from being there; empty if nothing does."""
-    problems = missing(REQUESTS)
+    problems = [*missing(REQUESTS), *missing_image()]
     return "\n  ".join(["before anything can run:", *problems]) if problems else ""
+
+
+def missing_image():
+    """Says that the jobs' container is not there, if they are to run in it; one with a URL comes by itself."""
+    inside = "apptainer" in map(str, workflow.deployment_settings.deployment_method)
+    if inside and "://" not in KEYS.container and not Path(KEYS.container).exists():
+        yield f"container: there is no {KEYS.container}; docs/containers.md says how to build it"
 
 
 onstart:
@@ -84,6 +91,9 @@ KEYS = CONFIG.keys
 os.environ[names.LOGINS] = " ".join(
     {request.address for request in REQUESTS if request.address != request.source}
 )
+
+# A container has the packages only.
+os.environ["PYTHONPATH"] = str(Path(workflow.basedir, "src").resolve())
 
 if workflow.is_main_process:
     for sentence in without_score(

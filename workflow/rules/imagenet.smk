@@ -11,8 +11,6 @@ rule imagenet_train_shard:
         "logs/prepare/imagenet/{shard}.log",
     wildcard_constraints:
         shard=r"train-\d+",
-    conda:
-        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -40,8 +38,6 @@ rule imagenet_manifest:
         prepared("imagenet", "manifest.json"),
     log:
         "logs/prepare/imagenet/manifest.log",
-    conda:
-        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=1000,

@@ -10,8 +10,6 @@ rule kits19_cases:
         "logs/prepare/kits19/{step}.log",
     wildcard_constraints:
         step=r"(train|eval)-\d+",
-    conda:
-        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=4000,
@@ -31,8 +29,6 @@ rule kits19_manifest:
         prepared("kits19", "manifest.json"),
     log:
         "logs/prepare/kits19/manifest.log",
-    conda:
-        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=1000,

@@ -10,8 +10,6 @@ rule librispeech_part:
         "logs/prepare/librispeech/{part}.log",
     wildcard_constraints:
         part=r"[a-z]+(-[a-z0-9]+)+",
-    conda:
-        "../../envs/octathlon.yaml"
     threads: 8
     resources:
         mem_mb=1000,
@@ -30,8 +28,6 @@ rule librispeech_manifest:
         prepared("librispeech", "manifest.json"),
     log:
         "logs/prepare/librispeech/manifest.log",
-    conda:
-        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=8000,

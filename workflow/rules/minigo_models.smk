@@ -10,8 +10,6 @@ rule minigo_models_step:
         "logs/prepare/minigo_models/{step}.log",
     wildcard_constraints:
         step="checkpoint|target",
-    conda:
-        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -30,8 +28,6 @@ rule minigo_models_manifest:
         prepared("minigo_models", "manifest.json"),
     log:
         "logs/prepare/minigo_models/manifest.log",
-    conda:
-        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=1000,

@@ -13,8 +13,6 @@ rule rehearse:
         results("rehearsals", "{system}", "{benchmark}.json"),
     log:
         "logs/rehearse/{system}/{benchmark}.log",
-    conda:
-        "../../envs/octathlon.yaml"
     threads: of_system("threads")
     resources:
         mem_mb=of_system("mem_mb"),

@@ -17,8 +17,6 @@ rule report_page:
         ),
     log:
         "logs/report.log",
-    conda:
-        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -47,8 +45,6 @@ rule package:
         str(Path(package_folder(), names.folder(KEYS.submitter), "README.md")),
     log:
         "logs/package.log",
-    conda:
-        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=1000,

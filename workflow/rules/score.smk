@@ -14,8 +14,6 @@ rule score:
         markdown=results("scores.md"),
     log:
         "logs/score.log",
-    conda:
-        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=1000,

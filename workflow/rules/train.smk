@@ -7,8 +7,6 @@ rule train:
         of_organisation("results", "{system}", "{benchmark}", "result_{n}.txt"),
     log:
         "logs/train/{system}/{benchmark}/{n}.log",
-    conda:
-        "../../envs/octathlon.yaml"
     threads: of_system("threads")
     resources:
         mem_mb=of_system("mem_mb"),
@@ -38,8 +36,6 @@ rule system:
         of_organisation("systems", "{system}.json"),
     log:
         "logs/system/{system}.log",
-    conda:
-        "../../envs/octathlon.yaml"
     threads: of_node("threads")
     resources:
         mem_mb=of_node("mem_mb"),

@@ -11,8 +11,6 @@ rule wikipedia_extract:
         "logs/prepare/wikipedia/{step}.log",
     wildcard_constraints:
         step=r"extract-\d+",
-    conda:
-        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -53,8 +51,6 @@ rule wikipedia_manifest:
         prepared("wikipedia", "manifest.json"),
     log:
         "logs/prepare/wikipedia/manifest.log",
-    conda:
-        "../../envs/octathlon.yaml"
     threads: 1
     resources:
         mem_mb=1000,

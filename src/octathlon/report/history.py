@@ -12,10 +12,10 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from octathlon.names import VERSION
 from octathlon.receipts import publish
 from octathlon.report import page
 from octathlon.report.axes import Axis, elapsed_axis, time_axis
@@ -113,7 +113,7 @@ def write_history(
         scripts=scripts,
         hashes=[_hash(script) for script in scripts],
         colours=COLOURS,
-        version=version("octathlon"),
+        version=VERSION,
         clean=clean,
         known=_known,
         rate=_rate,

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import octathlon.report
+from octathlon.names import VERSION
 from octathlon.receipts import file_digest, publish
 from octathlon.rehearsal.table import HEADER
 from octathlon.report import plots
@@ -54,7 +54,7 @@ def write_page(
         rehearsals=read_rehearsals(rehearsals),
         rehearsed=HEADER,
         scale=scale,
-        version=version("octathlon"),
+        version=VERSION,
         digest=file_digest(scores),
         names=(scores.name, systems.name if systems else None, html.name),
     )

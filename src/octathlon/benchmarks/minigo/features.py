@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from octathlon.benchmarks.minigo.compiled import kernel
-from octathlon.benchmarks.minigo.rules import BLACK, EMPTY, find_chains, is_eye, remembers, try_point
+from octathlon.benchmarks.minigo.rules import BLACK, EMPTY, find_chains, remembers, try_point
 
 PLANES = 13
 HISTORY = 4
 """Positions that the planes show."""
-TAKEN, SAFE, ATARI = 7, 8, 64
-"""Parts of what `_count_around` counts."""
+NEAR = 7
+"""Of a count of neighbours, the bits; 4 are all."""
+TAKEN, SAFE, ATARI, FOE = 1, 8, 64, 512
+"""One neighbour in each of the four counts of `_count_around`."""
 
 
 @kernel
@@ -25,33 +27,31 @@ def find_legal(trees, go, chains, game, node, keep_eyes, legal):
     board, colour = trees.boards[game, node], trees.to_move[game, node]
     find_chains(board, go, chains)
     _count_around(board, go, chains, colour)
-    around = chains.marks
-    for point in range(points):
-        free = (around[point] & TAKEN) < 4
-        legal[point] = (board[point] == EMPTY) * ((free or around[point] >= SAFE) + (around[point] >= ATARI))
+    for point in range(points):  # without branches, so that several points are done at once
+        met = chains.marks[point]
+        free, takes = met & NEAR < 4 * TAKEN, met & NEAR * ATARI != 0
+        may = (board[point] == EMPTY) & (free | (met & NEAR * SAFE != 0) | takes)
+        eye = (met & NEAR == 4 * TAKEN) & (met < FOE)
+        legal[point] = may * (1 + takes) * (1 - 2 * (keep_eyes & eye))
     _forbid_repetitions(trees, go, chains, game, node, legal)
     legal[points] = 1
-    if keep_eyes:
-        for point in range(points):
-            if legal[point] > 0:
-                if is_eye(board, go, point, colour):
-                    legal[point] = -1
-                else:
-                    legal[points] = -1
+    if keep_eyes and (legal[:points] > 0).any():
+        legal[points] = -1
 
 
 @kernel
 def _count_around(board, go, chains, colour):
     """Count around each point what a stone of `colour` there would meet, in `chains.marks`, by three bits each.
 
-    TAKEN: neighbours that are not empty; SAFE: own stones with another liberty; ATARI: others with no other one.
+    TAKEN: neighbours that are not empty; SAFE: own stones with another liberty; ATARI: others with no other one; FOE:
+    others.
     """
     around = chains.marks
     around[:] = go.sides
     for point in range(len(board) - 1):
         if board[point] != EMPTY:
             last = chains.liberties[chains.labels[point]] == 1
-            met = 1 + (SAFE * (not last) if board[point] == colour else ATARI * last)
+            met = TAKEN + (SAFE * (not last) if board[point] == colour else FOE + ATARI * last)
             for near in go.neighbours[point]:
                 around[near] += met
 
@@ -78,7 +78,10 @@ def _forbid_repetitions(trees, go, chains, game, node, legal):
 @kernel
 def _forbid_repetition(trees, go, chains, game, node, point, legal):
     """Take a move out if it repeats a position."""
-    _, _, change = try_point(trees.boards[game, node], go, chains, point, trees.to_move[game, node])
+    colour = trees.to_move[game, node]
+    change = go.zobrist[int(colour == BLACK), point]
+    if legal[point] == 2:
+        _, _, change = try_point(trees.boards[game, node], go, chains, point, colour)
     if _recurs(trees, game, node, trees.keys[game, node] ^ change):
         legal[point] = 0
 

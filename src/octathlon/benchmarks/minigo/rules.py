@@ -175,15 +175,6 @@ def _capture(board, go, chains, start):
 
 
 @kernel
-def is_eye(board, go, point, colour):
-    """Whether an empty point has no neighbours but stones of `colour`."""
-    own = True
-    for near in go.neighbours[point]:
-        own &= board[near] == colour or board[near] == BORDER
-    return own
-
-
-@kernel
 def remember(seen, key):
     """Put a position's key into a table (uint64, a power of two long, 0: free) that is never full."""
     slot = np.int64(key & np.uint64(len(seen) - 1))
