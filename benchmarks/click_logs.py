@@ -12,7 +12,6 @@ whole batches. One process, one thread, warm caches; figures are per second of C
 from __future__ import annotations
 
 import gzip
-import os
 import statistics
 import sys
 import tempfile
@@ -21,20 +20,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-os.environ["POLARS_MAX_THREADS"] = "1"
+import numpy as np
+import torch
+from timing import HEADER, compare, show
+from torch import Tensor
+from torch.utils.data import Dataset
 
-import numpy as np  # noqa: E402 - the threads come first
-import torch  # noqa: E402
-from timing import HEADER, compare, show  # noqa: E402
-from torch import Tensor  # noqa: E402
-from torch.utils.data import Dataset  # noqa: E402
-
-from octathlon.datasets.click_logs.loader import Key, Rows, Stream  # noqa: E402
-from octathlon.datasets.click_logs.prepare import prepare, steps  # noqa: E402
-from octathlon.datasets.click_logs.rows import COLUMNS, ROW_BYTES  # noqa: E402
-from octathlon.datasets.click_logs.settings import Settings  # noqa: E402
-from octathlon.nn.loading import load  # noqa: E402
-from octathlon.receipts import read_json  # noqa: E402
+from octathlon.datasets.click_logs.loader import Key, Rows, Stream
+from octathlon.datasets.click_logs.prepare import prepare, steps
+from octathlon.datasets.click_logs.rows import COLUMNS, ROW_BYTES
+from octathlon.datasets.click_logs.settings import Settings
+from octathlon.nn.loading import load
+from octathlon.receipts import read_json
 
 TABLES = [39884406, 39043, 17289, 7420, 20263, 3, 7120, 1543, 63, 38532951, 2953546, 403346, 10]
 TABLES += [2208, 11938, 155, 4, 976, 14, 39979771, 25641295, 39664984, 585935, 12972, 108, 36]
@@ -64,9 +61,9 @@ def draw_day(path: Path, rows: int, seed: int) -> None:
 
 
 def ours(archives: Path, out: Path) -> None:
-    names = steps(SETTINGS)
-    for step in [*names["scan"], "dictionaries", *names["encode"], *names["bucket"], "manifest"]:
-        prepare(step, archives, out, SETTINGS)
+    for names in [*steps(SETTINGS).values(), ["manifest"]]:
+        for step in names:
+            prepare(step, archives, out, SETTINGS)
 
 
 def plainly(archives: Path) -> list[np.ndarray]:

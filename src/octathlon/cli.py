@@ -48,7 +48,7 @@ THREADS = click.option(
 
 
 LEAST_MEMORY = 512 << 20
-"""Bytes of addresses below which OpenBLAS waits for ever for its first ones, and polars aborts."""
+"""Bytes of addresses below which OpenBLAS waits for ever for its first ones."""
 
 
 class Commands(click.Group):
