@@ -63,30 +63,37 @@ def _joined(waiting: list[np.ndarray]) -> np.ndarray:
 
 
 def read_bucket(folder: Path, names: Sequence[str], bucket: int) -> np.ndarray:
-    """One bucket's rows of all days, int32 of shape (N, 40)."""
-    total = sum(end - start for name in names for start, end in _segments(folder, name, bucket))
-    rows = np.empty((total, COLUMNS), DTYPE)
+    """One bucket's rows of all days, int32 of shape (N, 40).
+
+    Raises:
+        OctathlonError: if a day's files are missing or damaged.
+    """
+    days = Shards([folder / day_files(name)[0] for name in names])
+    segments = [
+        (day, *segment) for day, name in enumerate(names) for segment in _segments(folder, name, bucket)
+    ]
+    rows = np.empty((sum(end - start for _, start, end in segments), COLUMNS), DTYPE)
     place = 0
-    for part in (part for name in names for part in read_segments(folder, name, bucket)):
-        rows[place : place + len(part)] = part
-        place += len(part)
+    for day, start, end in segments:
+        _fill(days, day, start, rows[place : place + end - start])
+        place += end - start
     return rows
 
 
 def read_segments(folder: Path, name: str, bucket: int) -> Iterator[np.ndarray]:
-    """A bucket's rows of one day, in the day's order, some at a time.
-
-    Raises:
-        OctathlonError: if the day's files are missing or damaged.
-    """
-    data = Shards([folder / day_files(name)[0]])
+    """A bucket's rows of one day, in the day's order, some at a time; raises as `read_bucket` does."""
+    day = Shards([folder / day_files(name)[0]])
     for start, end in _segments(folder, name, bucket):
         rows = np.empty((end - start, COLUMNS), DTYPE)
-        try:
-            data.fill(0, start * ROW_BYTES, rows)
-        except OSError as error:
-            raise _unreadable(data.paths[0], error) from error
+        _fill(day, 0, start, rows)
         yield rows
+
+
+def _fill(days: Shards, day: int, start: int, rows: np.ndarray) -> None:
+    try:
+        days.fill(day, start * ROW_BYTES, rows)
+    except OSError as error:
+        raise _unreadable(days.paths[day], error) from error
 
 
 def _segments(folder: Path, name: str, bucket: int) -> list[tuple[int, int]]:
