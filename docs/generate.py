@@ -5,6 +5,7 @@ python docs/generate.py results   the results of `make`, from results/mini
 python docs/generate.py steps     what benchmarks/steps.py measured, from results/steps.md
 python docs/generate.py checkpoints   what benchmarks/checkpoints.py measured, from results/checkpoints.md
 python docs/generate.py data      what benchmarks/data.py measured, from results/data.md
+python docs/generate.py scaling   what benchmarks/scaling.py measured, from results/scaling.md
 python docs/generate.py rounds PATH...   the published results that come with Octathlon, from results trees and from
                                   CSVs of `octathlon score` (of entries whose logs are not at hand); the last of
                                   several rows of one folder counts
@@ -129,6 +130,11 @@ def checkpoints() -> str:
 def data() -> str:
     """Preparations and loaders beside those of peers."""
     return (ROOT / "results/data.md").read_text()
+
+
+def scaling() -> str:
+    """Preparations of several sizes, and what the real ones would take."""
+    return (ROOT / "results/scaling.md").read_text()
 
 
 def history() -> str:
@@ -276,6 +282,7 @@ MEASURED = {
     "steps": {"docs/performance.md": {"steps": steps}},
     "checkpoints": {"docs/full.md": {"checkpoints": checkpoints}},
     "data": {"docs/performance.md": {"data": data}},
+    "scaling": {"docs/performance.md": {"scaling": scaling}},
 }
 
 

@@ -158,7 +158,7 @@ def test_importing_it_all_does_not_load_torch() -> None:
 
 BARE = {"torch", "torchvision", "torchaudio", "numpy", "numba", "PyYAML", "click"}
 SMALL = {"pydantic", "pydantic_core", "annotated-types", "typing-inspection", "typing_extensions"}
-SMALL |= {"orjson", "safetensors", "h5py", "pillow", "faster-coco-eval"}
+SMALL |= {"orjson", "msgspec", "safetensors", "h5py", "pillow", "faster-coco-eval"}
 BROUGHT = {"triton", "sympy", "mpmath", "llvmlite", "setuptools", "cuda-bindings", "cuda-pathfinder"}
 BROUGHT |= {"scipy", "tqdm", "defusedxml"}  # taken where they are: by PyTorch, numba, pillow
 REHEARSES = """

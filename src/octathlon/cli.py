@@ -48,7 +48,7 @@ THREADS = click.option(
 
 
 LEAST_MEMORY = 512 << 20
-"""Bytes of addresses below which OpenBLAS waits for ever for its first ones, and polars aborts."""
+"""Bytes of addresses below which OpenBLAS waits for ever for its first ones."""
 
 
 class Commands(click.Group):
@@ -105,6 +105,7 @@ def miniature(
 ) -> None:
     """Draw a miniature ARCHIVE of a DATASET in the upstream format, and write its receipt."""
     from octathlon.archives.fetch import write_receipt
+    from octathlon.archives.sources import request
     from octathlon.config import resolve
 
     _check_memory()
@@ -118,7 +119,7 @@ def miniature(
         writer.draw(archive, folder, seed=seed, **settings.miniature)
     except OSError as error:
         raise unwritable(folder / archive, error, folder) or error from error
-    write_receipt(dataset, folder / archive, identity)
+    write_receipt(request(dataset, registry.sources(dataset), archive, "miniature", folder), identity)
 
 
 @octathlon.command()

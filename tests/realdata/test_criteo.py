@@ -27,9 +27,9 @@ def source(name: str) -> Path:
 def prepared(folder: Path, out: Path, **keys: int) -> dict[str, Any]:
     """The manifest after all steps with the mini scale's settings and `keys`."""
     settings = config.resolve("datasets", "click_logs", "mini", {"source": str(folder)} | keys)
-    names = steps(settings)
-    for step in [*names["scan"], "dictionaries", *names["encode"], *names["bucket"], "manifest"]:
-        prepare(step, folder, out, settings)
+    for names in [*steps(settings).values(), ["manifest"]]:
+        for step in names:
+            prepare(step, folder, out, settings)
     return read_json(out / "manifest.json")
 
 

@@ -38,9 +38,9 @@ def settings(**changes: Any) -> Settings:
 
 def prepare_all(archives: Path, out: Path, chosen: Settings) -> dict[str, Any]:
     """All steps in order; the manifest."""
-    names = steps(chosen)
-    for step in [*names["scan"], "dictionaries", *names["encode"], *names["bucket"], "manifest"]:
-        prepare(step, archives, out, chosen)
+    for names in [*steps(chosen).values(), ["manifest"]]:
+        for step in names:
+            prepare(step, archives, out, chosen)
     return read_json(out / "manifest.json")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from click_logs_archives import prepare_all
 
 from octathlon.datasets.click_logs.prepare import prepare
 from octathlon.datasets.click_logs.settings import Settings
-from octathlon.datasets.click_logs.text import NAMES, PIECE, read_day
+from octathlon.datasets.click_logs.text import PIECE, read_day
 from octathlon.errors import OctathlonError
 from octathlon.receipts import read_json
 
@@ -30,7 +29,7 @@ def lines(rows: int = 6, **changes: dict[int, str]) -> bytes:
 def read(folder: Path, content: bytes, piece: int = 1 << 20) -> list[list[int]]:
     path = folder / "day_0.gz"
     path.write_bytes(gzip.compress(content))
-    return [list(row) for frame in read_day(path, 40_000_000, piece) for row in frame.select(NAMES).rows()]
+    return [row for rows in read_day(path, 40_000_000, piece) for row in rows.tolist()]
 
 
 @pytest.mark.parametrize(
@@ -84,8 +83,7 @@ def test_an_empty_line_is_no_row(tmp_path):
         (b"x" * (40 << 20), "not lines of text"),
     ],
 )
-def test_rows_that_explode_are_refused_before_they_are_parsed(tmp_path, content, complaint):
-    """Polars takes gigabytes for the first and then ends the process."""
+def test_rows_that_explode_are_refused(tmp_path, content, complaint):
     with pytest.raises(OctathlonError, match=complaint):
         read(tmp_path, content, PIECE)
 
@@ -95,16 +93,9 @@ def test_extremes_are_read(tmp_path):
     first = {2: "-2147483648", 3: "2147483647", 15: "ffffffff", 16: "FFFFFFFF", 17: "5"}
     last = {column: "" for column in range(2, 41)}
     rows = read(tmp_path, lines(2, row1=first, row2=last).removesuffix(b"\n"))
-    assert rows[0][1:3] == [-(2**31), 2**31 - 1]
+    assert rows[0][1:3] == [0, 2**31 - 1]
     assert rows[0][14:17] == [0xFFFFFFFF % 40_000_000] * 2 + [5]
     assert rows[1] == [0] * 40
-
-
-def test_parts_change_nothing(tmp_path, monkeypatch):
-    content = lines(50, row7={2: ""}, row50={40: ""})
-    whole = read(tmp_path, content)
-    monkeypatch.setattr("octathlon.datasets.click_logs.text.PART", 500)
-    assert read(tmp_path, content) == whole
 
 
 def test_pieces_change_nothing(tmp_path):
@@ -148,17 +139,20 @@ def test_a_failed_step_leaves_no_receipt(tmp_path):
     assert not list(tmp_path.rglob("*.json"))
 
 
-def test_a_day_that_changes_between_scan_and_encode_is_noticed(tmp_path):
+def test_dictionaries_that_are_older_than_a_scan_are_noticed(tmp_path):
     for day in range(2):
         (tmp_path / f"day_{day}.gz").write_bytes(gzip.compress(lines()))
     for step in ("scan-0", "scan-1", "dictionaries"):
         prepare(step, tmp_path, tmp_path / "out", settings())
     (tmp_path / "day_0.gz").write_bytes(gzip.compress(lines(row3={40: "000003e7"})))
-    with pytest.raises(OctathlonError, match="changed since"):
-        prepare("encode-0", tmp_path, tmp_path / "out", settings())
+    prepare("scan-0", tmp_path, tmp_path / "out", settings())
+    with pytest.raises(OctathlonError, match=r"dictionaries\.npy: older than a scan"):
+        prepare("bucket-0", tmp_path, tmp_path / "out", settings())
 
 
-@pytest.mark.parametrize("step", ["scan-2", "scan-", "scan-01", "shuffle", "bucket-1", "../scan-0"])
+@pytest.mark.parametrize(
+    "step", ["scan-2", "scan-", "scan-01", "shuffle", "bucket-1", "evaluation-0", "../scan-0"]
+)
 def test_an_unknown_step_is_refused(tmp_path, step):
     with pytest.raises(OctathlonError, match=r"no step .* choose scan-0 to scan-1"):
         prepare(step, tmp_path, tmp_path, settings())
@@ -166,7 +160,7 @@ def test_an_unknown_step_is_refused(tmp_path, step):
 
 def test_a_step_before_its_time_says_so(tmp_path):
     with pytest.raises(OctathlonError, match=r"dictionaries\.json: not there"):
-        prepare("encode-0", tmp_path, tmp_path / "out", settings())
+        prepare("evaluation", tmp_path, tmp_path / "out", settings())
 
 
 def prepare_days(folder: Path, *days: bytes) -> None:
@@ -195,7 +189,7 @@ def test_an_evaluation_set_without_an_auc_is_refused(tmp_path, last_day, complai
     """Its rows are all clicks or all none, whatever the rest of the last day is."""
     with pytest.raises(OctathlonError, match=rf"day_1\.gz: of its first half, {complaint}"):
         prepare_days(tmp_path, lines(), last_day)
-    assert not (tmp_path / "out/receipts/encode-0.json").exists()
+    assert not (tmp_path / "out/receipts/evaluation.json").exists()
 
 
 def test_the_smallest_evaluation_set(tmp_path):
@@ -206,8 +200,8 @@ def test_the_smallest_evaluation_set(tmp_path):
 def test_a_bucket_without_the_days_rows_says_which_step_makes_them(tmp_path):
     for day in range(2):
         (tmp_path / f"day_{day}.gz").write_bytes(gzip.compress(lines()))
-    for step in ("scan-0", "scan-1", "dictionaries", "encode-0", "encode-1", "bucket-0"):
+    for step in ("scan-0", "scan-1", "dictionaries", "bucket-0"):
         prepare(step, tmp_path, tmp_path / "out", settings())
-    shutil.rmtree(tmp_path / "out/work")
-    with pytest.raises(OctathlonError, match=r"day-0\.bin: cannot be read .* encodes this day again"):
+    (tmp_path / "out/work/day-0.bin").unlink()
+    with pytest.raises(OctathlonError, match=r"day-0\.bin: cannot be read .* scans this day again"):
         prepare("bucket-0", tmp_path, tmp_path / "out", settings())

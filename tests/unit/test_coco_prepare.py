@@ -235,13 +235,13 @@ FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     ),
     "twice": (lambda d: d["images"].append(dict(d["images"][0])), r"image \d+ is there twice"),
     "key": (lambda d: d["images"][0].pop("width"), r"image \d+ has no 'width'"),
-    "type": (lambda d: d.update(annotations=5), "not as COCO describes it"),
+    "type": (lambda d: d.update(annotations=5), "not of the shape that it should have"),
     "name": (
         lambda d: d["images"][0].update(file_name="../x.jpg"),
         r"image \d+ has the file name '../x.jpg'",
     ),
     "none": (lambda d: d.update(annotations=[]), "no annotation"),
-    "list": (lambda d: d.update(annotations=[7]), "not as COCO describes it"),
+    "list": (lambda d: d.update(annotations=[7]), "not of the shape that it should have"),
     "far polygon": (
         lambda d: first(d)["segmentation"][0].__setitem__(0, 3.5e8),
         r"annotation \d+ of image \d+ has a polygon with a corner far outside of the image",

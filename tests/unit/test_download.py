@@ -44,7 +44,7 @@ def get(site: Site, folder: Path, **options) -> bytes:
     """Download the site's file, check that nothing else is left, and return its content."""
     target = folder / "file.tar"
     digest = download([site.url()], target, **{"sleep": Waits(), "timeout": 5, **options})
-    assert digest == hashlib.sha256(target.read_bytes()).hexdigest()
+    assert digest == sha256(target.read_bytes())
     assert [path.name for path in folder.iterdir()] == ["file.tar"]
     return target.read_bytes()
 

@@ -27,7 +27,7 @@ RECEIPT = {
     "dataset": "toy",
     "name": "a.tar",
     "bytes": len(BODY),
-    "sha256": SHA256,
+    "checksum": f"md5:{MD5}",
 }
 
 
@@ -52,11 +52,11 @@ def test_identical_archives_give_identical_receipts_whatever_the_source(tmp_path
         for each in requests:
             assert fetch(each, "") == RECEIPT
             assert each.path.read_bytes() == BODY
-    drawn = tmp_path / "5" / "a.tar"
-    drawn.parent.mkdir()
-    drawn.write_bytes(BODY)
-    write_receipt("toy", drawn, "")
-    texts = {each.receipt.read_bytes() for each in requests} | {drawn.with_name("a.tar.json").read_bytes()}
+    drawn = wanted(tmp_path / "5", "miniature")
+    drawn.folder.mkdir(parents=True)
+    drawn.path.write_bytes(BODY)
+    write_receipt(drawn, "")
+    texts = {each.receipt.read_bytes() for each in [*requests, drawn]}
     assert len(texts) == 1
     assert json.loads(texts.pop()) == RECEIPT
 
@@ -146,7 +146,7 @@ def test_an_archive_may_lie_deeper_than_the_list_of_checksums(tmp_path: Path) ->
     (own / name).parent.mkdir(parents=True)
     (own / name).write_bytes(BODY)
     (own / "SHA256SUMS").write_text(f"{SHA256}  {name}\n")
-    assert fetch(nested(str(own)), "")["sha256"] == SHA256
+    assert fetch(nested(str(own)), "")["checksum"] == f"md5:{MD5}"
     assert (tmp_path / "archives" / f"{name}.json").exists()
     (own / name).write_bytes(OTHER)
     with pytest.raises(OctathlonError, match="its sha256 is"):
@@ -155,7 +155,7 @@ def test_an_archive_may_lie_deeper_than_the_list_of_checksums(tmp_path: Path) ->
         with pytest.raises(OctathlonError, match="its sha256 is"):
             fetch(nested(site.url("")), "")
         site.files[f"/{name}"] = BODY
-        assert fetch(nested(site.url("")), "")["sha256"] == SHA256
+        assert fetch(nested(site.url("")), "")["checksum"] == f"md5:{MD5}"
 
 
 def test_an_archive_behind_a_login_is_taken_from_downloads(tmp_path: Path) -> None:
@@ -189,6 +189,7 @@ def test_a_user_may_bring_what_could_be_downloaded(tmp_path: Path) -> None:
 
 def test_only_what_is_downloaded_takes_a_slot(tmp_path: Path) -> None:
     sources = {"upstream": True, "https://example.org/x": True, "miniature": False, str(tmp_path): False}
+    sources[tmp_path.as_uri()] = False
     found = {name: wanted(tmp_path, name, urls=("https://example.org/a",)).is_download() for name in sources}
     assert found == sources
 
@@ -314,7 +315,7 @@ def test_own_data_can_hold_more_archives_than_are_declared(tmp_path: Path) -> No
     own.mkdir()
     (own / "b.tar").write_bytes(OTHER)
     more = request("toy", DOCUMENT, "b.tar", str(own), tmp_path / "archives")
-    assert fetch(more, "")["sha256"] == hashlib.sha256(OTHER).hexdigest()
+    assert fetch(more, "")["checksum"] == f"sha256:{hashlib.sha256(OTHER).hexdigest()}"
     (own / "SHA256SUMS").write_text(f"{SHA256}  b.tar\n")
     with pytest.raises(OctathlonError, match="not the declared archive"):
         fetch(more, "")

@@ -15,6 +15,7 @@ from octathlon.archives import identity as module
 from octathlon.archives.fetch import fetch, write_receipt
 from octathlon.archives.identity import identity, recall
 from octathlon.archives.sources import Request, Source
+from octathlon.receipts import write_json
 
 ARCHIVE = Source(name="a.tar", login="a shop")
 
@@ -93,25 +94,37 @@ TestWorkflow = Workflow.TestCase
 
 def test_the_first_plan_already_gives_the_final_identity(tmp_path: Path) -> None:
     """Drawn or downloaded archives: there is nothing at first, and their appearance is no change."""
-    archive, receipt = tmp_path / "a.tar", tmp_path / "a.tar.json"
+    drawn = Request(dataset="d", archive=ARCHIVE, source="miniature", folder=tmp_path)
+    archive, receipt = drawn.path, drawn.receipt
     planned = identity(receipt, archive)
     archive.write_bytes(b"drawn")
-    write_receipt("d", archive, planned)
+    write_receipt(drawn, planned)
     assert identity(receipt, archive) == planned == ""
     archive.write_bytes(b"edited by hand")
     assert identity(receipt, archive) != planned
+
+
+def test_what_an_earlier_version_saw_is_seen_anew(tmp_path: Path) -> None:
+    archive, receipt = tmp_path / "a.tar", tmp_path / "a.tar.json"
+    put(archive, b"content", 1)
+    write_json(tmp_path / ".a.tar.seen", {"bytes": 7, "mtime_ns": 1, "sha256": "00", "identity": "7:1"})
+    assert recall(receipt) is None
+    assert identity(receipt, archive) == "7:1"
 
 
 def test_an_unchanged_archive_is_not_read_while_planning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even a second time after a touch: 148 GB would take minutes."""
-    archive, receipt = tmp_path / "a.tar", tmp_path / "a.tar.json"
+    drawn = Request(dataset="d", archive=ARCHIVE, source="miniature", folder=tmp_path)
+    archive, receipt = drawn.path, drawn.receipt
     put(archive, b"content", 1)
-    write_receipt("d", archive, "")
+    write_receipt(drawn, "")
     reads = []
     monkeypatch.setattr(
-        module, "verified", lambda path, original=module.verified: reads.append(path) or original(path)
+        module,
+        "verified",
+        lambda path, *known, original=module.verified: reads.append(path) or original(path, *known),
     )
     identity(receipt, archive)
     assert reads == []

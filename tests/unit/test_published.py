@@ -62,7 +62,7 @@ def paths(site: Site) -> list[str]:
 def test_a_file_is_found_downloaded_and_checked_by_what_is_published(tmp_path: Path, storage: Site) -> None:
     part = wanted(tmp_path, storage, "part-00000-of-00500")
     assert missing([part]) == []
-    assert fetch(part, "")["sha256"] == hashlib.sha256(PART).hexdigest()
+    assert fetch(part, "")["checksum"] == f"sha256:{hashlib.sha256(PART).hexdigest()}"
     texts = ["/metadata/bert.uri", "/metadata/bert.md5"]
     assert paths(storage) == [*texts, "/bert/v1/results/part-00000-of-00500"]
     fetch(part, "")
@@ -77,7 +77,7 @@ def test_a_declared_checksum_binds_too_and_tells_files_of_one_name_apart(
     tmp_path: Path, storage: Site
 ) -> None:
     index = wanted(tmp_path, storage, "model.index", checksum=f"md5:{md5(INDEX)}")
-    assert fetch(index, "")["sha256"] == hashlib.sha256(INDEX).hexdigest()
+    assert fetch(index, "")["checksum"] == f"md5:{hashlib.md5(INDEX).hexdigest()}"
     with pytest.raises(OctathlonError, match=r"names 2 files model.index instead of one"):
         fetch(wanted(tmp_path / "2", storage, "model.index"), "")
     with pytest.raises(OctathlonError, match=rf"for model.index instead of the declared md5:{'0' * 32}"):

@@ -71,7 +71,7 @@ def own_folder(folder: Path, lists: dict[str, str | bytes], body: bytes = BODY) 
 @pytest.mark.parametrize(("name", "line"), LINES)
 def test_every_form_of_a_line_binds(tmp_path: Path, capfd, name: str, line: str) -> None:
     own = own_folder(tmp_path, {name: line + "\n"})
-    assert fetch(wanted(tmp_path, str(own)), "")["sha256"] == SHA256
+    assert fetch(wanted(tmp_path, str(own)), "")["checksum"] == f"sha256:{SHA256}"
     (own / NAME).write_bytes(OTHER)
     for source in (str(own), own.as_uri()):
         with pytest.raises(OctathlonError, match=r"day_0\.gz: .*its (md5|sha\d+) is \w+ instead of"):
@@ -119,7 +119,7 @@ def test_lists_behind_a_url_bind(tmp_path: Path, name: str) -> None:
         with pytest.raises(OctathlonError, match=r"its (md5|sha256) is"):
             fetch(wanted(tmp_path, site.url("/mirror/")), "")
         site.files["/mirror/day_0.gz"] = BODY
-        assert fetch(wanted(tmp_path, site.url("/mirror/")), "")["sha256"] == SHA256
+        assert fetch(wanted(tmp_path, site.url("/mirror/")), "")["checksum"] == f"sha256:{SHA256}"
 
 
 def test_a_list_in_the_archive_s_own_folder_binds(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_a_list_that_names_none_of_the_archives_says_so(tmp_path: Path, capfd, t
 
 def test_a_list_of_other_days_only_is_no_reason_to_speak(tmp_path: Path, capfd) -> None:
     own = own_folder(tmp_path, {"SHA256SUMS": f"{'0' * 64}  day_1.gz\n", "README": "day_0.gz"})
-    assert fetch(wanted(tmp_path, str(own)), "")["sha256"] == SHA256
+    assert fetch(wanted(tmp_path, str(own)), "")["checksum"] == f"sha256:{SHA256}"
     assert capfd.readouterr().err == ""
 
 

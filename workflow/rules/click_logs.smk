@@ -1,4 +1,4 @@
-# Click logs: each day is read twice, for the dictionaries and for the rows; then each bucket is shuffled.
+# Click logs: each day is read once; then, with the dictionaries, each bucket is shuffled.
 
 
 rule click_logs_scan:
@@ -18,38 +18,18 @@ rule click_logs_scan:
         code=code("octathlon.datasets.click_logs.prepare"),
         options=prepare_options("click_logs"),
     shell:
-        "POLARS_MAX_THREADS={threads} octathlon prepare click_logs {wildcards.step} {params.options:q} &> {log:q}"
+        "octathlon prepare click_logs {wildcards.step} {params.options:q} &> {log:q}"
 
 
-rule click_logs_dictionaries:
-    input:
-        receipts("click_logs", "scan"),
-    output:
-        prepared("click_logs", "receipts", "dictionaries.json"),
-    log:
-        "logs/prepare/click_logs/dictionaries.log",
-    threads: 1
+use rule click_logs_scan as click_logs_dictionaries with:
+    wildcard_constraints:
+        step="dictionaries",
     resources:
         mem_mb=4000,
         runtime=120,
-    params:
-        code=code("octathlon.datasets.click_logs.prepare"),
-        options=prepare_options("click_logs"),
-    shell:
-        "POLARS_MAX_THREADS={threads} octathlon prepare click_logs dictionaries {params.options:q} &> {log:q}"
-
-
-use rule click_logs_scan as click_logs_encode with:
-    wildcard_constraints:
-        step=r"encode-\d+",
-    resources:
-        mem_mb=6000,
-        runtime=240,
 
 
 use rule click_logs_scan as click_logs_bucket with:
-    input:
-        receipts("click_logs", "encode"),
     wildcard_constraints:
         step=r"bucket-\d+",
     resources:
@@ -57,10 +37,17 @@ use rule click_logs_scan as click_logs_bucket with:
         runtime=60,
 
 
+use rule click_logs_scan as click_logs_evaluation with:
+    wildcard_constraints:
+        step="evaluation",
+    resources:
+        mem_mb=6000,
+        runtime=120,
+
+
 rule click_logs_manifest:
     input:
-        prepared("click_logs", "receipts", "dictionaries.json"),
-        receipts("click_logs", "encode", "bucket"),
+        receipts("click_logs", "dictionaries", "bucket", "evaluation"),
     output:
         prepared("click_logs", "manifest.json"),
     log:

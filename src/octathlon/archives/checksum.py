@@ -30,6 +30,8 @@ class Declared:
     """Bytes that it must not exceed."""
     checksum: str | None = None
     """`algorithm:hexadecimal digest`, or several with blanks between."""
+    algorithm: str = "sha256"
+    """What the file is known by afterwards."""
 
     def check_size(self, found: int) -> None:
         """Raise `WrongBytes` if a size was declared and `found` is another."""
@@ -46,18 +48,15 @@ class Declared:
         return any(limit is not None and found > limit for limit in (self.size, about, self.most))
 
 
-UNKNOWN = Declared()
-
-
 class Checker:
-    """Counts bytes and digests them: with sha256 and with the algorithms of the declared checksums."""
+    """Counts bytes and digests them, with each algorithm once: a digest of a large archive takes minutes."""
 
     def __init__(self, declared: Declared) -> None:
         self._declared = declared
         self._expected = [each.partition(":")[::2] for each in (declared.checksum or "").split()]
         self._digests = {
             name: hashlib.new(name, usedforsecurity=False)
-            for name in {"sha256", *(algorithm for algorithm, _ in self._expected)}
+            for name in {declared.algorithm, *(algorithm for algorithm, _ in self._expected)}
         }
         self.bytes = 0
 
@@ -68,9 +67,10 @@ class Checker:
             digest.update(chunk)
 
     @property
-    def sha256(self) -> str:
-        """The hexadecimal sha256 of all bytes so far."""
-        return self._digests["sha256"].hexdigest()
+    def checksum(self) -> str:
+        """`algorithm:hexadecimal digest` of all bytes so far."""
+        algorithm = self._declared.algorithm
+        return f"{algorithm}:{self._digests[algorithm].hexdigest()}"
 
     def verify(self) -> None:
         """Raise `WrongBytes` unless the bytes are as declared."""
@@ -86,10 +86,10 @@ class Seen:
 
     bytes: int
     mtime_ns: int
-    sha256: str
+    checksum: str
 
 
-def verified(path: Path, declared: Declared = UNKNOWN) -> Seen:
+def verified(path: Path, declared: Declared) -> Seen:
     """Read a file and check it, its size first.
 
     Raises:
@@ -106,4 +106,4 @@ def verified(path: Path, declared: Declared = UNKNOWN) -> Seen:
     except OSError as error:
         raise unreadable(path, error) from error
     checker.verify()
-    return Seen(status.st_size, status.st_mtime_ns, checker.sha256)
+    return Seen(status.st_size, status.st_mtime_ns, checker.checksum)

@@ -36,11 +36,12 @@ def download(
     about: int | None = None,
     most: int | None = None,
     checksum: str | None = None,
+    algorithm: str = "sha256",
     timeout: float = 60,
     attempts: int = 5,
     sleep: Callable[[float], None] = time.sleep,
 ) -> str:
-    """Download the first of `urls` (http, https, file) that gives the declared bytes; return their sha256.
+    """Download the first of `urls` (http, https, file) that gives the declared bytes; return their checksum.
 
     A mirror is left at once when it has not got the file or gives wrong bytes, and after `attempts` requests
     in a row that brought no new byte. Silence for `timeout` seconds ends a request.
@@ -50,6 +51,7 @@ def download(
         about: approximate bytes, if known. What a mirror announces is compared before a byte is taken.
         most: bytes that the file must not exceed.
         checksum: "md5:…", "sha256:…" or several with blanks between, if known.
+        algorithm: of the checksum that is returned.
         sleep: waits between two requests, given seconds (1, 2, 4 … up to 60).
 
     Raises:
@@ -58,7 +60,8 @@ def download(
         OctathlonError: if the disk is too small, or if another process is downloading the same file.
     """
     answers: dict[str, Exception] = {}
-    with Part(destination, Declared(size=size, about=about, most=most, checksum=checksum)) as part:
+    declared = Declared(size=size, about=about, most=most, checksum=checksum, algorithm=algorithm)
+    with Part(destination, declared) as part:
         if size is not None:
             part.check_room(size)
         for url in urls:

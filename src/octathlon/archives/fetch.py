@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from octathlon.archives.checksum import UNKNOWN, Declared, Seen, WrongBytes, verified
+from octathlon.archives.checksum import Declared, Seen, WrongBytes, verified
 from octathlon.archives.download import LoginPage, NotGiven, NotThere, download
 from octathlon.archives.identity import recall, remember
 from octathlon.archives.published import locate
@@ -33,23 +33,19 @@ def fetch(request: Request, planned: str) -> dict[str, Any]:
         OctathlonError: if the archive is missing, can't be had, or is not what was declared.
     """
     own = request.local()
-    seen = _download(request) if own is None else _link(request, own)
-    return write_receipt(request.dataset, request.path, planned, request.source, seen)
+    return write_receipt(request, planned, _download(request) if own is None else _link(request, own))
 
 
-def write_receipt(
-    dataset: str, archive: Path, planned: str, source: str = "miniature", seen: Seen | None = None
-) -> dict[str, Any]:
+def write_receipt(request: Request, planned: str, seen: Seen | None = None) -> dict[str, Any]:
     """Write the receipt of an archive that is in its place; return it.
 
     It holds the content only (no time, no path), so the same archive always gives the same receipt.
     """
-    seen = seen or verified(archive)
-    receipt = archive.with_name(f"{archive.name}.json")
-    remember(receipt, planned, source, seen)
-    value = {"format": 1, "stage": "archive", "dataset": dataset, "name": archive.name}
-    value |= {"bytes": seen.bytes, "sha256": seen.sha256}
-    write_json(receipt, value)
+    seen = seen or verified(request.path, Declared(algorithm=request.archive.algorithm))
+    remember(request.receipt, planned, request.source, seen)
+    value = {"format": 1, "stage": "archive", "dataset": request.dataset, "name": request.archive.name}
+    value |= {"bytes": seen.bytes, "checksum": seen.checksum}
+    write_json(request.receipt, value)
     return value
 
 
@@ -73,20 +69,29 @@ def _download(request: Request) -> Seen:
     if seen := _kept(request, demanded):
         return seen
     if request.source == "upstream":
-        sha256 = _from_upstream(request)
+        checksum = _from_upstream(request)
     else:
         url = _beside(request, request.archive.name)
-        sha256 = download([url], request.path, checksum=demanded.checksum)
+        checksum = download(
+            [url], request.path, checksum=demanded.checksum, algorithm=request.archive.algorithm
+        )
     status = request.path.stat()
-    return Seen(status.st_size, status.st_mtime_ns, sha256)
+    return Seen(status.st_size, status.st_mtime_ns, checksum)
 
 
 def _from_upstream(request: Request) -> str:
-    """Download the archive from where its data set declares; return its sha256."""
+    """Download the archive from where its data set declares; return its checksum."""
     source = request.archive
     try:
         urls, checksum = _offered(source)
-        return download(urls, request.path, size=source.size, about=source.about, checksum=checksum)
+        return download(
+            urls,
+            request.path,
+            size=source.size,
+            about=source.about,
+            checksum=checksum,
+            algorithm=source.algorithm,
+        )
     except NotGiven as failure:
         if source.login and isinstance(failure, LoginPage):
             raise OctathlonError(request.by_hand()) from None
@@ -117,7 +122,7 @@ def _kept(request: Request, demanded: Declared) -> Seen | None:
         before = recall(request.receipt)
         if not before or before["source"] != request.source:
             return None
-        demanded = replace(demanded, checksum=f"sha256:{before['sha256']}")
+        demanded = replace(demanded, checksum=before["checksum"])
     try:
         return verified(request.path, demanded)
     except WrongBytes:
@@ -126,15 +131,16 @@ def _kept(request: Request, demanded: Declared) -> Seen | None:
 
 def _demanded(request: Request) -> Declared:
     """What the archive must be, see `sources`."""
+    archive = request.archive
     if request.source == "upstream":
-        return Declared(size=request.archive.size, checksum=request.archive.checksum)
+        return Declared(size=archive.size, checksum=archive.checksum, algorithm=archive.algorithm)
     found = []
     for name, each in _lists(request):
         found += filter(None, [each.checksum(name)])
-        at_top = name == request.archive.name
+        at_top = name == archive.name
         if at_top and (remark := each.remark({*request.declared, name})):
             print(f"octathlon: {remark}", file=sys.stderr)
-    return Declared(checksum=" ".join(found)) if found else UNKNOWN
+    return Declared(checksum=" ".join(found) or None, algorithm=archive.algorithm)
 
 
 def _lists(request: Request) -> Iterator[tuple[str, SumList]]:

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from octathlon.archives.checksum import Seen, verified
+from octathlon.archives.checksum import Declared, Seen, verified
 from octathlon.errors import OctathlonError
 from octathlon.receipts import read_json, write_json
 
@@ -39,8 +39,8 @@ def identity(receipt: Path, file: Path) -> str:
     if status.st_size == seen["bytes"]:
         if status.st_mtime_ns == seen["mtime_ns"]:
             return seen["identity"]
-        now = verified(file)
-        if now.sha256 == seen["sha256"]:
+        now = verified(file, Declared(algorithm=seen["checksum"].partition(":")[0]))
+        if now.checksum == seen["checksum"]:
             with suppress(OctathlonError):  # where it can't be noted, the next plan reads the file again
                 write_json(_sidecar(receipt), seen | {"mtime_ns": now.mtime_ns})
             return seen["identity"]
@@ -50,14 +50,15 @@ def identity(receipt: Path, file: Path) -> str:
 
 def remember(receipt: Path, planned: str, source: str, seen: Seen) -> None:
     """Store what the job was planned with, where the archive came from and what was seen of it."""
-    stored = {"bytes": seen.bytes, "mtime_ns": seen.mtime_ns, "sha256": seen.sha256}
+    stored = {"bytes": seen.bytes, "mtime_ns": seen.mtime_ns, "checksum": seen.checksum}
     write_json(_sidecar(receipt), stored | {"identity": planned, "source": source})
 
 
 def recall(receipt: Path) -> dict[str, Any] | None:
-    """What `remember` stored, if anything."""
+    """What `remember` stored, if anything, and nothing of an earlier version."""
     sidecar = _sidecar(receipt)
-    return read_json(sidecar) if sidecar.exists() else None
+    stored = read_json(sidecar) if sidecar.exists() else {}
+    return stored if "checksum" in stored else None
 
 
 def _sidecar(receipt: Path) -> Path:

@@ -87,12 +87,12 @@ class Part:
             raise
 
     def publish(self) -> str:
-        """Give the file its name; return its sha256."""
+        """Give the file its name; return its checksum."""
         with self._disk():
             os.fsync(self._file.fileno())
             self.path.replace(self.destination)
             self.record.unlink(missing_ok=True)
-        return self._checker.sha256
+        return self._checker.checksum
 
     def _lock(self) -> None:
         try:

@@ -71,6 +71,11 @@ class Source:
         return self.size or self.about
 
     @property
+    def algorithm(self) -> str:
+        """Of the digest that it is known by, wherever it comes from: its checksum's, so that there is one."""
+        return self.checksum.partition(":")[0] if self.checksum else "sha256"
+
+    @property
     def by_itself(self) -> bool:
         """Whether it can be downloaded without a login, as far as its publisher says."""
         return bool(self.urls or self.uri)
@@ -116,7 +121,8 @@ class Request:
 
     def is_download(self) -> bool:
         """Whether it comes over a network, which few of them should share at a time."""
-        return self.source != "miniature" and self.local() is None
+        local = self.source == "miniature" or self.source.startswith("file:")
+        return not local and self.local() is None
 
     def top(self) -> Path | None:
         """The folder that the archive's name counts from, where it is one of this machine and not `downloads`."""

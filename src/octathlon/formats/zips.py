@@ -17,6 +17,7 @@ from typing import BinaryIO
 from octathlon.formats.errors import REMEDY, FormatError
 
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+CHUNK = 1 << 20
 DIRECTORY_LIMIT = 1 << 24
 """Bytes of the list of members: for each of COCO's 118,287 training images 46, a name of 26, and extra fields."""
 RATIO, FREE = 32, 1 << 20
@@ -97,10 +98,14 @@ class ZipReader:
 
     @staticmethod
     def _whole(file: BinaryIO, info: zipfile.ZipInfo) -> bytes:
-        content = file.read(info.file_size + 1)  # never more than announced, whatever the stream holds
-        if len(content) != info.file_size:
-            raise zipfile.BadZipFile(f"{len(content):,} bytes instead of {info.file_size:,}")
-        return content
+        content = io.BytesIO()  # gives away what it holds: a large file is never in memory twice
+        while chunk := file.read(CHUNK):
+            content.write(chunk)
+            if content.tell() > info.file_size:  # never more than announced, whatever the stream holds
+                break
+        if content.tell() != info.file_size:
+            raise zipfile.BadZipFile(f"{content.tell():,} bytes instead of {info.file_size:,}")
+        return content.getvalue()
 
     def _admit(self, info: zipfile.ZipInfo) -> None:
         name, path = info.filename, PurePosixPath(info.filename)

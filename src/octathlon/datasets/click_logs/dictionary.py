@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import mmap
 
+import numba
 import numpy as np
-import polars as pl
 from numpy.typing import DTypeLike
 
 
@@ -17,20 +17,33 @@ class Appearances:
     """The distinct values of a column in the order of their first appearance."""
 
     def __init__(self, limit: int) -> None:
-        self._seen = _zeros(limit, bool)
+        self._seen = np.zeros(
+            limit // 8 + 1, np.uint8
+        )  # a bit for each, so that they stay near the processor
         self._parts = [np.empty(0, np.int32)]
 
     def add(self, values: np.ndarray) -> None:
-        """Go on with more of the column."""
-        unseen = values[~self._seen[values]]
-        if len(unseen):
-            new = pl.Series(unseen).unique(maintain_order=True).to_numpy()
-            self._seen[new] = True
-            self._parts.append(new.astype(np.int32))
+        """Go on with more of the column, int32."""
+        new = np.empty(len(values), np.int32)
+        if count := _unseen(values, self._seen, new):
+            self._parts.append(new[:count].copy())
 
     def values(self) -> np.ndarray:
         """Those so far, int32."""
         return np.concatenate(self._parts)
+
+
+@numba.njit(cache=True, no_cfunc_wrapper=True)
+def _unseen(values: np.ndarray, seen: np.ndarray, new: np.ndarray) -> int:
+    """Note which values were seen, and put into `new` those that were not; how many."""
+    count = 0
+    for value in values:
+        byte, bit = value >> 3, 1 << (value & 7)
+        if not seen[byte] & bit:
+            seen[byte] |= bit
+            new[count] = value
+            count += 1
+    return count
 
 
 class Numbers:

@@ -5,15 +5,16 @@ modulo max_ind_range becomes a table's index by the order of first appearance ov
 included; the first half of the last day is the evaluation set, its second half (val) is not used, and the
 days before it are the training set. Steps, each a job, later ones after all earlier ones:
 
-    scan-<n>        the distinct values of each column of some days, in order of appearance
+    scan-<n>        some days' rows, each drawn into one of the buckets, but the last day's in their order; and the
+                    distinct values of each column, in order of appearance
     dictionaries    the indices: one artefact of all days
-    encode-<n>      these days' rows, each drawn into one of the buckets; the last day's halves in their order
     bucket-<n>      a training file: one bucket's rows of all days, permuted in memory
+    evaluation      the last day's halves in their order
     manifest
 
-A uniform draw of buckets and a permutation of each make a uniform permutation of all training rows. What
-only later steps read lies in `work/`, as many bytes as the training set; nothing reads it once the manifest
-is there.
+A uniform draw of buckets and a permutation of each make a uniform permutation of all training rows. The text is read
+once, as unpacking it can't be shared: rows have values until the dictionaries are there, then indices. What only later
+steps read lies in `work/`, as many bytes as all prepared rows; nothing reads it once the manifest is there.
 """
 
 from __future__ import annotations
@@ -25,16 +26,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from octathlon.datasets.click_logs.rows import CATEGORIES, COLUMNS, DTYPE, FIRST_CATEGORY
+from octathlon.datasets.click_logs.rows import CATEGORIES, FIRST_CATEGORY
 from octathlon.datasets.click_logs.settings import Settings
-from octathlon.datasets.click_logs.shuffle import day_files, write_bucket, write_day
+from octathlon.datasets.click_logs.shuffle import (
+    day_files,
+    read_bucket,
+    read_segments,
+    write_bucket,
+    write_day,
+)
 from octathlon.errors import OctathlonError
 from octathlon.receipts import describe, publish, read_json, write_json
 
-if TYPE_CHECKING:  # a plan of the workflow needs no polars
-    import polars as pl
-
-    from octathlon.datasets.click_logs.dictionary import Numbers
+if TYPE_CHECKING:  # a plan of the workflow compiles nothing
+    from octathlon.datasets.click_logs.dictionary import Appearances, Numbers
 
 DICTIONARIES = "work/dictionaries.npy"
 EVAL, VAL = "eval.bin", "val.bin"
@@ -46,19 +51,22 @@ def archives(settings: Settings) -> list[str]:
 
 
 def steps(settings: Settings) -> dict[str, list[str]]:
-    """The names of the steps of which there are several, by kind."""
+    """The names of the steps before `manifest`, by kind."""
     return {
         "scan": [f"scan-{job}" for job in range(settings.day_jobs)],
-        "encode": [f"encode-{job}" for job in range(settings.day_jobs)],
+        "dictionaries": ["dictionaries"],
         "bucket": [f"bucket-{bucket}" for bucket in range(settings.buckets)],
+        "evaluation": ["evaluation"],
     }
 
 
 def needs(step: str, settings: Settings) -> tuple[list[str], list[str]]:
-    """The archives, and the steps before it, that a scan or encode step reads."""
-    kind, _, job = step.partition("-")
-    archives = [f"day_{day}.gz" for day in _days_of(int(job), settings)]
-    return archives, ["dictionaries"] if kind == "encode" else []
+    """The archives, and the steps before it, that a step but `manifest` reads."""
+    kind, _, number = step.partition("-")
+    if kind == "scan":
+        return [f"day_{day}.gz" for day in _days_of(int(number), settings)], []
+    before = steps(settings)
+    return [], before["scan"] if kind == "dictionaries" else before["scan"] + before["dictionaries"]
 
 
 def prepare(step: str, archives: Path, out: Path, settings: Settings) -> None:
@@ -67,26 +75,28 @@ def prepare(step: str, archives: Path, out: Path, settings: Settings) -> None:
     Raises:
         OctathlonError: naming archive and row, if one is not as it should be.
     """
+    if step == "manifest":
+        write_json(out / "manifest.json", _manifest(out, settings))
+        return
     kind, _, number = step.partition("-")
-    if step in steps(settings).get(kind, ()):
-        run = {"scan": _scan, "encode": _encode, "bucket": _bucket}[kind]
-        facts = run(int(number), archives, out, settings)
-    elif step == "dictionaries":
+    if step not in steps(settings).get(kind, ()):
+        known = [" to ".join(dict.fromkeys((names[0], names[-1]))) for names in steps(settings).values()]
+        raise OctathlonError(f"click_logs has no step {step!r}; choose {', '.join(known)} or manifest")
+    if kind == "scan":
+        facts = _scan(int(number), archives, out, settings)
+    elif kind == "dictionaries":
         facts = _merge(out, settings)
-    elif step == "manifest":
-        return write_json(out / "manifest.json", _manifest(out, settings))
+    elif kind == "bucket":
+        facts = _bucket(int(number), out, settings)
     else:
-        known = [f"{names[0]} to {names[-1]}" for names in steps(settings).values()]
-        raise OctathlonError(
-            f"click_logs has no step {step!r}; choose {', '.join(known)}, dictionaries or manifest"
-        )
+        facts = _evaluation(archives, out, settings)
     head = {"format": 1, "stage": "prepare", "dataset": "click_logs", "step": step}
     files = {name: describe(out / name) for name in facts["files"]}
-    return write_json(_receipt(out, step), head | facts | {"files": files})
+    write_json(_receipt(out, step), head | facts | {"files": files})
 
 
 def _days_of(job: int, settings: Settings) -> range:
-    """The days that scan and encode job number `job` reads."""
+    """The days that scan job number `job` reads."""
     return range(settings.days * job // settings.day_jobs, settings.days * (job + 1) // settings.day_jobs)
 
 
@@ -96,22 +106,29 @@ def _receipt(out: Path, step: str) -> Path:
 
 def _scan(job: int, archives: Path, out: Path, settings: Settings) -> dict[str, Any]:
     from octathlon.datasets.click_logs.dictionary import Appearances
-    from octathlon.datasets.click_logs.text import NAMES, read_day
+    from octathlon.datasets.click_logs.text import read_day
 
-    files, rows, distinct = [], [], []
+    files, counts, distinct = [], [], []
     for day in _days_of(job, settings):
         columns = [Appearances(settings.max_ind_range) for _ in range(CATEGORIES)]
-        rows.append(0)
         archive = archives / f"day_{day}.gz"
-        for frame in read_day(archive, settings.max_ind_range):
-            for column, name in zip(columns, NAMES[FIRST_CATEGORY:], strict=True):
-                column.add(frame[name].to_numpy())
-            rows[-1] += frame.height
-        if not rows[-1]:
+        batches = _noted(read_day(archive, settings.max_ind_range), columns)
+        buckets = settings.buckets if day < settings.days - 1 else 1
+        rng = np.random.default_rng([settings.shuffle_seed, 0, day])
+        counts.append(write_day(batches, out / "work", f"day-{day}", buckets, rng))
+        if not counts[-1]:
             raise OctathlonError(f"{archive}: not a single row; use the archive as it is published")
-        files.append(f"work/values-{day}.npy")
+        files += [f"work/{file}" for file in (*day_files(f"day-{day}"), f"values-{day}.npy")]
         distinct.append(_save_values(out / files[-1], [column.values() for column in columns]))
-    return {"files": files, "rows": rows, "distinct": distinct}
+    return {"files": files, "rows": counts, "distinct": distinct}
+
+
+def _noted(batches: Iterable[np.ndarray], columns: list[Appearances]) -> Iterator[np.ndarray]:
+    """The same batches, once the values of each have been added to the columns."""
+    for rows in batches:
+        for number, column in enumerate(columns, start=FIRST_CATEGORY):
+            column.add(rows[:, number])
+        yield rows
 
 
 def _merge(out: Path, settings: Settings) -> dict[str, Any]:
@@ -127,48 +144,39 @@ def _merge(out: Path, settings: Settings) -> dict[str, Any]:
         for values in days:
             appearances.add(values[column])
         merged.append(appearances.values())
-    sizes = _save_values(out / DICTIONARIES, merged)
-    rows = [count for receipt in receipts for count in receipt["rows"]]
-    return {"files": [DICTIONARIES], "table_sizes": sizes, "rows": rows}
+    return {"files": [DICTIONARIES], "table_sizes": _save_values(out / DICTIONARIES, merged)}
 
 
-def _encode(job: int, archives: Path, out: Path, settings: Settings) -> dict[str, Any]:
-    """Files of the work folder, and of the last day the evaluation and val sets."""
+def _numbers(out: Path, settings: Settings) -> Iterator[Numbers]:
+    """The columns' numbers, one after the other: not all fit into every memory."""
     from octathlon.datasets.click_logs.dictionary import Numbers
-    from octathlon.datasets.click_logs.text import read_day
 
-    facts = read_json(_receipt(out, "dictionaries"))
-    tables = _load_values(out / DICTIONARIES, facts["table_sizes"])
-    numbers = [Numbers(table, settings.max_ind_range) for table in tables]
-    receipt: dict[str, Any] = {"files": []}
-    for day in _days_of(job, settings):
-        frames = read_day(archives / f"day_{day}.gz", settings.max_ind_range)
-        batches = (_encoded(frame, numbers, archives) for frame in frames)
-        if day == settings.days - 1:
-            receipt |= _write_halves(batches, facts["rows"][day], out)
-            _require_both_classes(archives / f"day_{day}.gz", receipt)
-            receipt["files"] += [EVAL, VAL]
-        else:
-            rng = np.random.default_rng([settings.shuffle_seed, 0, day])
-            write_day(batches, out / "work", f"day-{day}", settings.buckets, rng)
-            receipt["files"] += [f"work/{file}" for file in day_files(f"day-{day}")]
-    return receipt
+    sizes = read_json(_receipt(out, "dictionaries"))["table_sizes"]
+    for values in _load_values(out / DICTIONARIES, sizes):
+        yield Numbers(values, settings.max_ind_range)
 
 
-def _encoded(frame: pl.DataFrame, numbers: list[Numbers], archives: Path) -> np.ndarray:
-    """The rows in the prepared format, int32 of shape (N, 40)."""
-    from octathlon.datasets.click_logs.text import NAMES
-
-    rows = np.empty((frame.height, COLUMNS), DTYPE)
-    for column, name in enumerate(NAMES):
-        values = frame[name].to_numpy()
-        if column < FIRST_CATEGORY:
-            rows[:, column] = values.clip(min=0)
-        else:
-            rows[:, column] = numbers[column - FIRST_CATEGORY].of(values)
-    if (rows < 0).any():
-        raise OctathlonError(f"{archives}: a day has changed since it was scanned; run the scan steps again")
+def _number(rows: np.ndarray, columns: Iterable[Numbers], out: Path) -> np.ndarray:
+    """The rows, int32 of shape (N, 40), with indices in place of values."""
+    for column, numbers in enumerate(columns, start=FIRST_CATEGORY):
+        indices = numbers.of(rows[:, column])
+        if (indices < 0).any():
+            raise OctathlonError(
+                f"{out / DICTIONARIES}: older than a scan of a day; run the dictionaries step again"
+            )
+        rows[:, column] = indices
     return rows
+
+
+def _evaluation(archives: Path, out: Path, settings: Settings) -> dict[str, Any]:
+    """The last day's evaluation and val sets."""
+    day = settings.days - 1
+    numbers = list(_numbers(out, settings))
+    total = read_json(_receipt(out, steps(settings)["scan"][-1]))["rows"][-1]
+    batches = (_number(rows, numbers, out) for rows in read_segments(out / "work", f"day-{day}", 0))
+    facts = _write_halves(batches, total, out)
+    _require_both_classes(archives / f"day_{day}.gz", facts)
+    return {"files": [EVAL, VAL]} | facts
 
 
 def _write_halves(batches: Iterator[np.ndarray], total: int, out: Path) -> dict[str, Any]:
@@ -200,24 +208,19 @@ def _require_both_classes(archive: Path, facts: Mapping[str, Any]) -> None:
         )
 
 
-def _bucket(number: int, _archives: Path, out: Path, settings: Settings) -> dict[str, Any]:
+def _bucket(number: int, out: Path, settings: Settings) -> dict[str, Any]:
     file = f"train-{number:03d}.bin"
-    rng = np.random.default_rng([settings.shuffle_seed, 1, number])
     days = [f"day-{day}" for day in range(settings.days - 1)]
-    labels = write_bucket(out / "work", days, number, out / file, rng)
-    return {"files": [file], "counts": {"train": len(labels)}, "clicks": {"train": int(labels.sum())}}
+    rows = _number(read_bucket(out / "work", days, number), _numbers(out, settings), out)
+    write_bucket(rows, out / file, np.random.default_rng([settings.shuffle_seed, 1, number]))
+    return {"files": [file], "counts": {"train": len(rows)}, "clicks": {"train": int(rows[:, 0].sum())}}
 
 
 def _manifest(out: Path, settings: Settings) -> dict[str, Any]:
     """`splits` lists each split's files in order."""
-    names = [*steps(settings)["bucket"], steps(settings)["encode"][-1]]
+    names = [*steps(settings)["bucket"], "evaluation"]
     receipts = [read_json(_receipt(out, name)) for name in names]
-    files = {
-        file: facts
-        for receipt in receipts
-        for file, facts in receipt["files"].items()
-        if not file.startswith("work/")
-    }
+    files = {file: facts for receipt in receipts for file, facts in receipt["files"].items()}
     counts, clicks = (_sum(receipt[key] for receipt in receipts) for key in ("counts", "clicks"))
     return {
         "format": 1,

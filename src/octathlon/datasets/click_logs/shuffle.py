@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from octathlon.datasets.click_logs.rows import COLUMNS, DTYPE
+from octathlon.datasets.click_logs.rows import COLUMNS, DTYPE, ROW_BYTES
+from octathlon.datasets.shards import Shards
 from octathlon.errors import OctathlonError
 from octathlon.receipts import publish
 
@@ -26,8 +27,8 @@ def day_files(name: str) -> tuple[str, str]:
 
 def write_day(
     batches: Iterable[np.ndarray], folder: Path, name: str, buckets: int, rng: np.random.Generator
-) -> None:
-    """Write a day's rows, int32 of shape (N, 40) each time, every row in a uniformly drawn bucket."""
+) -> int:
+    """Write a day's rows, int32 of shape (N, 40) each time, every row in a uniformly drawn bucket; how many."""
     data, index = day_files(name)
     segments = []
     start = 0
@@ -40,6 +41,7 @@ def write_day(
             start += len(batch)
     with publish(folder / index) as temporary, temporary.open("wb") as file:
         np.save(file, np.array(segments, dtype=np.int64).reshape(-1, buckets + 1), allow_pickle=False)
+    return start
 
 
 def _blocks(batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -60,30 +62,56 @@ def _joined(waiting: list[np.ndarray]) -> np.ndarray:
     return rows
 
 
-def write_bucket(
-    folder: Path, names: Sequence[str], bucket: int, path: Path, rng: np.random.Generator
-) -> np.ndarray:
-    """Write one bucket's rows of all days to `path` in random order; returns their labels."""
-    rows = np.concatenate(
-        [np.empty((0, COLUMNS), DTYPE), *(part for name in names for part in _read(folder, name, bucket))]
-    )
+def read_bucket(folder: Path, names: Sequence[str], bucket: int) -> np.ndarray:
+    """One bucket's rows of all days, int32 of shape (N, 40).
+
+    Raises:
+        OctathlonError: if a day's files are missing or damaged.
+    """
+    days = Shards([folder / day_files(name)[0] for name in names])
+    segments = [
+        (day, *segment) for day, name in enumerate(names) for segment in _segments(folder, name, bucket)
+    ]
+    rows = np.empty((sum(end - start for _, start, end in segments), COLUMNS), DTYPE)
+    place = 0
+    for day, start, end in segments:
+        _fill(days, day, start, rows[place : place + end - start])
+        place += end - start
+    return rows
+
+
+def read_segments(folder: Path, name: str, bucket: int) -> Iterator[np.ndarray]:
+    """A bucket's rows of one day, in the day's order, some at a time; raises as `read_bucket` does."""
+    day = Shards([folder / day_files(name)[0]])
+    for start, end in _segments(folder, name, bucket):
+        rows = np.empty((end - start, COLUMNS), DTYPE)
+        _fill(day, 0, start, rows)
+        yield rows
+
+
+def _fill(days: Shards, day: int, start: int, rows: np.ndarray) -> None:
+    try:
+        days.fill(day, start * ROW_BYTES, rows)
+    except OSError as error:
+        raise _unreadable(days.paths[day], error) from error
+
+
+def _segments(folder: Path, name: str, bucket: int) -> list[tuple[int, int]]:
+    """Where a bucket's rows of one day begin and end."""
+    index = folder / day_files(name)[1]
+    try:
+        return list(map(tuple, np.load(index, allow_pickle=False)[:, bucket : bucket + 2].tolist()))
+    except (OSError, ValueError) as error:
+        raise _unreadable(index, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> OctathlonError:
+    return OctathlonError(f"{path}: cannot be read ({error}); run the step that scans this day again")
+
+
+def write_bucket(rows: np.ndarray, path: Path, rng: np.random.Generator) -> None:
+    """Write rows in random order."""
     order = rng.permutation(len(rows))
     with publish(path) as temporary, temporary.open("wb") as file:
         for start in range(0, len(rows), BLOCK):
             rows[order[start : start + BLOCK]].tofile(file)
-    return rows[:, 0]
-
-
-def _read(folder: Path, name: str, bucket: int) -> list[np.ndarray]:
-    """A bucket's segments of one day, mapped."""
-    data, index = (folder / file for file in day_files(name))
-    try:
-        starts, ends = np.load(index, allow_pickle=False)[:, bucket : bucket + 2].T
-        if not len(starts) or starts[0] == ends[-1]:
-            return []
-        rows = np.memmap(data, DTYPE, "r").reshape(-1, COLUMNS)
-        return [rows[start:end] for start, end in zip(starts, ends, strict=True)]
-    except (OSError, ValueError) as error:
-        raise OctathlonError(
-            f"{data}: cannot be read ({error}); run the step that encodes this day again"
-        ) from error

@@ -1,139 +1,148 @@
 """The upstream text: gzipped lines of 40 fields between tabs, read in large pieces.
 
-Fields: label (0 or 1), 13 decimal integers, 26 hashes in hexadecimal; any but the label may be empty. Each
-piece is parsed by polars; only when that fails, or its result doesn't add up, are its lines looked at one
-by one, to name the row. Polars takes memory for each field: it gets no piece whose rows aren't of the right
-size and number of fields.
+Fields: label (0 or 1), 13 decimal integers, 26 hashes in hexadecimal; any but the label may be empty.
 """
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import numba
 import numpy as np
-import polars as pl
 
-from octathlon.datasets.click_logs.rows import COLUMNS, FIRST_CATEGORY
+from octathlon.datasets.click_logs.rows import COLUMNS, DTYPE, FIRST_CATEGORY
 from octathlon.errors import OctathlonError
 from octathlon.formats.gzips import open_gzip
 
 PIECE = 16 << 20
 """Bytes of text in memory at a time, some 65,000 rows; larger pieces are no faster (measured)."""
-PART = 4 << 20
-"""Bytes of it that are parsed at once. Where all fields are empty, it has six times as many rows as real text, and
-polars takes memory for each field."""
 DAY_LIMIT = 200 << 30
 """No day unpacks to more; upstream's have some 50 GB."""
-NAMES = [f"c{number}" for number in range(COLUMNS)]
-SCHEMA = {name: pl.Int32 if number < FIRST_CATEGORY else pl.String for number, name in enumerate(NAMES)}
-ROW_LIMIT = 1 + (FIRST_CATEGORY - 1) * 11 + (COLUMNS - FIRST_CATEGORY) * 8 + COLUMNS
-"""Bytes of the longest row, its line end included."""
-LENIENT = (b"+", b" ", b"\r")
-"""What polars takes in numbers or between lines, but no archive has."""
+SHORTEST_ROW = len("0\n") + COLUMNS - 1
+"""Bytes, where all fields but the label are empty."""
+DIGITS, HEXADECIMAL_DIGITS = 10, 8
+"""No field has more."""
 
 LABEL = re.compile(rb"[01]")
-INTEGER = re.compile(rb"-?[0-9]{1,10}")
-HASH = re.compile(rb"([0-9a-fA-F]{1,8})?")
-SOUND = re.compile(
-    rb"[01](?:\t(?:-?[0-9]{1,9})?){%d}(?:\t[0-9a-fA-F]{0,8}){%d}"
-    % (FIRST_CATEGORY - 1, COLUMNS - FIRST_CATEGORY)
-)
-"""A row of which nothing needs a closer look."""
+INTEGER = re.compile(rb"(-?[0-9]{1,10})?")
+HASH = re.compile(rb"[0-9a-fA-F]{0,8}")
+TAB, LINE_FEED, MINUS, ZERO, NINE = b"\t\n-09"
+VALUES = np.full(256, 16, np.uint8)
+"""Of the characters that are hexadecimal digits."""
+for _digits in (b"0123456789abcdef", b"0123456789ABCDEF"):
+    VALUES[list(_digits)] = range(16)
+kernel = numba.njit(cache=True, no_cfunc_wrapper=True)
 
 
-def read_day(path: Path, max_ind_range: int, piece: int = PIECE) -> Iterator[pl.DataFrame]:
-    """The rows of a day in order, some at a time: 40 columns without missing entries, named as in NAMES.
+def read_day(path: Path, max_ind_range: int, piece: int = PIECE) -> Iterator[np.ndarray]:
+    """The rows of a day in order, some at a time: int32 of shape (N, 40).
 
-    Labels and integers are as they stand, missing ones 0; hashes are taken modulo `max_ind_range`, and a
-    missing one is the value 0, which is a value like any other.
+    Missing and negative integers are 0; hashes are taken modulo `max_ind_range`, and a missing one is the value 0,
+    which is a value like any other.
 
     Raises:
         OctathlonError: naming the row (1-based), if it is not of that format, or if the file is damaged.
     """
-    hashes = pl.col(NAMES[FIRST_CATEGORY:]).str.to_integer(base=16, dtype=pl.UInt32)
-    values = [pl.col(NAMES[:FIRST_CATEGORY]).fill_null(0), hashes.fill_null(0) % max_ind_range]
     first = 1
     for text in _pieces(path, piece):
-        try:
-            frame = pl.concat([_parse(part).select(values) for part in _parts(text)])
-        except (pl.exceptions.PolarsError, ValueError) as error:
-            raise _complaint(path, text, first, error) from None
-        yield frame
-        first += frame.height
+        rows = np.empty((len(text) // SHORTEST_ROW + 1, COLUMNS), DTYPE)
+        count, place = _parse(text, VALUES, max_ind_range, rows)
+        if place < len(text):
+            problem = _problem(bytes(text[place:]).partition(b"\n")[0])
+            raise OctathlonError(
+                f"{path}: row {first + count:,} has {problem}; use the archive as it is published"
+            )
+        yield rows[:count]
+        first += count
 
 
-def _pieces(path: Path, piece: int) -> Iterator[bytes]:
-    """The text in pieces that end with a line; a missing line feed at the end is added."""
-    rest = b""
+def _pieces(path: Path, piece: int) -> Iterator[np.ndarray]:
+    """The text in pieces that end with a line, uint8, all in the same memory; a missing last line feed is added."""
+    buffer = bytearray(3 * piece + 1)
+    kept = 0
     with open_gzip(path, DAY_LIMIT) as stream:
-        while block := stream.read(piece):
-            end = block.rfind(b"\n") + 1
+        while count := stream.readinto(memoryview(buffer)[kept : kept + piece]):
+            end = buffer.rfind(b"\n", kept, kept + count) + 1
             if end:
-                yield rest + block[:end]
-                rest = block[end:]
-            elif len(rest) <= piece:
-                rest += block
-            else:
+                yield np.frombuffer(buffer, np.uint8, end)
+            buffer[: kept + count - end] = buffer[end : kept + count]
+            kept += count - end
+            if kept > 2 * piece:
                 raise OctathlonError(f"{path}: not lines of text; fetch it again")
-    if rest:
-        yield rest + b"\n"
+    if kept:
+        buffer[kept] = LINE_FEED
+        yield np.frombuffer(buffer, np.uint8, kept + 1)
 
 
-def _parts(text: bytes) -> Iterator[bytes]:
-    """The text in parts of PART bytes that end with a line."""
-    start = 0
+@kernel
+def _parse(text: np.ndarray, values: np.ndarray, modulus: int, rows: np.ndarray) -> tuple[int, int]:
+    """Fill `rows` with those of a text that ends with a line feed.
+
+    Returns how many there are before the first that is none, and where that begins: else, where the text ends.
+    """
+    count = start = 0
     while start < len(text):
-        end = text.find(b"\n", start + PART) + 1 or len(text)
-        yield text[start:end]
-        start = end
+        place = start + 1
+        sound = ZERO <= text[start] <= ZERO + 1 and text[place] == TAB
+        rows[count, 0] = text[start] == ZERO + 1
+        for column in range(1, COLUMNS):
+            if sound:
+                read = (
+                    _integer(text, place + 1) if column < FIRST_CATEGORY else _hash(text, place + 1, values)
+                )
+                place, value, sound = read
+                sound &= text[place] == (TAB if column < COLUMNS - 1 else LINE_FEED)
+                rows[count, column] = value % modulus if column >= FIRST_CATEGORY else value
+        if not sound:
+            break
+        start = place + 1
+        count += 1
+    return count, start
 
 
-def _parse(text: bytes) -> pl.DataFrame:
-    """Raises a PolarsError or a ValueError if the text is not as it should be."""
-    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == ord("\n"))
-    longest = np.diff(ends, prepend=-1).max()
-    # polars pads short rows, and skips empty ones.
-    if longest > ROW_LIMIT or text.count(b"\t") != len(ends) * (COLUMNS - 1):
-        raise ValueError("the number of fields")
-    frame = pl.read_csv(text, separator="\t", has_header=False, schema=SCHEMA, quote_char=None)
-    if frame.height != len(ends):
-        raise ValueError("the number of rows")
-    if (
-        any(character in text for character in LENIENT)
-        or not frame[NAMES[0]].is_between(0, 1).all()
-        or frame[NAMES[0]].has_nulls()
-    ):
-        raise ValueError("a label or a character")
-    return frame
+@kernel
+def _integer(text: np.ndarray, place: int) -> tuple[int, int, bool]:
+    """Where a decimal number ends, what it is, but 0 if it is negative or empty, and whether it has 32 bits."""
+    negative = text[place] == MINUS
+    first = place = place + negative
+    value = 0
+    while ZERO <= text[place] <= NINE:
+        value = value * 10 + text[place] - ZERO
+        place += 1
+    sound = place - first <= DIGITS and value < 2**31 + negative and place >= first + negative
+    return place, 0 if negative else value, sound
 
 
-def _complaint(path: Path, text: bytes, first: int, error: Exception) -> OctathlonError:
-    """What is wrong with the first row that is wrong."""
-    for number, line in enumerate(io.BytesIO(text), start=first):
-        if problem := _problem(line.removesuffix(b"\n")):
-            return OctathlonError(f"{path}: row {number:,} has {problem}; use the archive as it is published")
-    return OctathlonError(f"{path}: cannot be parsed from row {first:,} on ({error}); fetch it again")
+@kernel
+def _hash(text: np.ndarray, place: int, values: np.ndarray) -> tuple[int, int, bool]:
+    """The same of a hexadecimal number of up to 8 digits."""
+    first, value = place, 0
+    while values[text[place]] < 16:
+        value = value << 4 | values[text[place]]
+        place += 1
+    return place, value, place - first <= HEXADECIMAL_DIGITS
 
 
 def _problem(row: bytes) -> str:
-    if SOUND.fullmatch(row):
-        return ""
-    columns = row.count(b"\t") + 1
-    if columns != COLUMNS:
+    """What keeps a row from being one."""
+    if (columns := row.count(b"\t") + 1) != COLUMNS:
         return f"{columns:,} columns instead of {COLUMNS}"
-    for number, field in enumerate(row.split(b"\t")):
-        text = repr(field[:20].decode("ascii", "replace"))
-        if number == 0 and not LABEL.fullmatch(field):
-            return f"the label {text} instead of 0 or 1"
-        if 0 < number < FIRST_CATEGORY and field and not _is_int32(field):
-            return f"{text} in column {number + 1}, which should be an integer of 32 bits or empty"
-        if number >= FIRST_CATEGORY and not HASH.fullmatch(field):
-            return f"{text} in column {number + 1}, which should be up to 8 hexadecimal digits or empty"
-    return ""
+    label, *fields = row.split(b"\t")
+    integers, hashes = fields[: FIRST_CATEGORY - 1], fields[FIRST_CATEGORY - 1 :]
+    if not LABEL.fullmatch(label):
+        return f"the label {_short(label)} instead of 0 or 1"
+    for number, field in enumerate(integers, start=2):
+        if not INTEGER.fullmatch(field) or not -(2**31) <= int(field or 0) < 2**31:
+            return f"{_short(field)} in column {number}, which should be an integer of 32 bits or empty"
+    number, field = next(
+        (number, field)
+        for number, field in enumerate(hashes, start=FIRST_CATEGORY + 1)
+        if not HASH.fullmatch(field)
+    )
+    return f"{_short(field)} in column {number}, which should be up to 8 hexadecimal digits or empty"
 
 
-def _is_int32(field: bytes) -> bool:
-    return bool(INTEGER.fullmatch(field)) and -(2**31) <= int(field) < 2**31
+def _short(field: bytes) -> str:
+    return repr(field[:20].decode("ascii", "replace"))

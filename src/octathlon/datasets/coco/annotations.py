@@ -5,10 +5,9 @@ Fields: https://cocodataset.org/#format-data.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,9 @@ from octathlon.datasets.coco.checks import check_annotation, check_category, che
 from octathlon.datasets.coco.run_lengths import outline
 from octathlon.datasets.coco.tables import ANNOTATION, IMAGE, Tables
 from octathlon.errors import OctathlonError
-from octathlon.formats.json import read_json
+from octathlon.formats.json import Records, read_records
 
+IMAGE_KEYS = ("id", "file_name", "width", "height")
 REMEDY = "mend it, or use the archive as it is published"
 
 
@@ -27,23 +27,31 @@ REMEDY = "mend it, or use the archive as it is published"
 class Instances:
     """One split's images, annotations and categories, as upstream lists them, but in the order of the ids."""
 
+    where: str
     images: list[dict[str, Any]]
-    annotations: dict[int, list[dict[str, Any]]]
-    """image id -> annotations"""
     categories: list[dict[str, Any]]
+    records: Records
+    """Annotations as they stand there: no split's fit into memory at once."""
+    order: np.ndarray
+    """Their numbers, image after image."""
 
     def labels(self) -> dict[int, int]:
         """category id -> label, from 1 on in the order of the ids; 0 is the background."""
         return {category["id"]: label for label, category in enumerate(self.categories, start=1)}
 
-    def flat(self) -> list[tuple[int, int]]:
-        """(image, annotation) ids of boxes without area, of which upstream has two."""
-        return [
-            (each["image_id"], each["id"])
-            for group in self.annotations.values()
-            for each in group
-            if not (each["bbox"][2] and each["bbox"][3])
-        ]
+    def annotations(self) -> Iterator[dict[str, Any]]:
+        """One after the other, checked, image after image; compressed run lengths come as lists.
+
+        Raises:
+            OctathlonError: naming the annotation, if something is missing in it or contradicts itself.
+        """
+        sizes = {image["id"]: (image["width"], image["height"]) for image in self.images}
+        known = {category["id"] for category in self.categories}
+        for number in self.order:
+            each = self.records[number]
+            name = f"{self.where}: annotation {each['id']} of image {short(each.get('image_id'))}"
+            _check(check_annotation, each, name, sizes, known)
+            yield each
 
     def own_names(self) -> dict[str, str]:
         """image id, in digits -> file name, of images that are not named as upstream's."""
@@ -52,15 +60,13 @@ class Instances:
 
     def truth(self) -> dict[str, Any]:
         """What COCO's evaluation needs, and no more. Ids from 0 on move up by one: to it, 0 is no annotation."""
-        keys = ("image_id", "category_id", "bbox", "area", "iscrowd", "segmentation")
-        shift = any(each["id"] == 0 for group in self.annotations.values() for each in group)
+        keys = ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation")
+        annotations = [{key: each[key] for key in keys} for each in self.annotations()]
+        if any(each["id"] == 0 for each in annotations):
+            annotations = [each | {"id": each["id"] + 1} for each in annotations]
         return {
             "images": [{key: image[key] for key in ("id", "width", "height")} for image in self.images],
-            "annotations": [
-                {"id": each["id"] + shift} | {key: each[key] for key in keys}
-                for image in self.images
-                for each in self.annotations.get(image["id"], ())
-            ],
+            "annotations": annotations,
             "categories": [{"id": category["id"], "name": category["name"]} for category in self.categories],
         }
 
@@ -71,48 +77,57 @@ def file_name(image: int) -> str:
 
 
 def parse(content: bytes, where: str) -> Instances:
-    """Read the JSON; compressed run lengths come as lists.
+    """Read the JSON; the annotations are checked when they are asked for.
 
     Raises:
         OctathlonError: naming `where` and the image or annotation, if something is missing or contradicts itself.
     """
-    document = read_json(content, where)
-    try:
-        images = _in_order(document["images"], "image", where)
-        categories = _in_order(document["categories"], "category", where)
-        annotations = _in_order(document["annotations"], "annotation", where)
-    except (KeyError, TypeError) as error:
-        raise OctathlonError(
-            f"{where}: not as COCO describes it ({error!r}); fetch the archive again"
-        ) from None
+    images, annotations, categories = read_records(content, where, ("images", "annotations", "categories"))
+    images = _in_order(
+        ({key: each[key] for key in IMAGE_KEYS if key in each} for each in images), "image", where
+    )
+    categories = _in_order(categories, "category", where)
     for image in images:
         _check(check_image, image, f"{where}: image {image['id']}")
     for category in categories:
         _check(check_category, category, f"{where}: category {category['id']}")
-    sizes = {image["id"]: (image["width"], image["height"]) for image in images}
-    known = {category["id"] for category in categories}
-    groups = defaultdict(list)
-    for annotation in annotations:
-        name = f"{where}: annotation {annotation['id']} of image {short(annotation.get('image_id'))}"
-        _check(check_annotation, annotation, name, sizes, known)
-        groups[annotation["image_id"]].append(annotation)
-    return Instances(images, dict(groups), categories)
+    return Instances(where, images, categories, annotations, _by_image(annotations, where))
 
 
-def _in_order(records: list[dict[str, Any]], kind: str, where: str) -> list[dict[str, Any]]:
+def _in_order(records: Iterable[dict[str, Any]], kind: str, where: str) -> list[dict[str, Any]]:
     """Sorted by their ids, which are distinct."""
-    for each in records:
-        if not is_id(each["id"]):
-            raise OctathlonError(
-                f"{where}: the id {short(each['id'])} of one {kind} is no whole number from 0 to 2**53; {REMEDY}"
-            )
-    records = sorted(records, key=lambda each: each["id"])
-    if not records:
+    records = list(records)
+    ids = np.array([_id(each, kind, where) for each in records], np.int64)
+    _check_distinct(ids, kind, where)
+    return [records[number] for number in np.argsort(ids)]
+
+
+def _by_image(annotations: Records, where: str) -> np.ndarray:
+    """Their numbers in the order of their images and, within one, of their ids, which are distinct."""
+    pairs = np.empty((len(annotations), 2), np.int64)
+    for number, each in enumerate(annotations):
+        image = each.get("image_id")
+        pairs[number] = _id(each, "annotation", where), image if is_id(image) else -1
+    ids, images = pairs.T
+    _check_distinct(ids, "annotation", where)
+    return np.lexsort((ids, images))
+
+
+def _check_distinct(ids: np.ndarray, kind: str, where: str) -> None:
+    if not len(ids):
         raise OctathlonError(f"{where}: no {kind} in it; {REMEDY}")
-    for one, other in pairwise(records):
-        if one["id"] == other["id"]:
-            raise OctathlonError(f"{where}: {kind} {one['id']} is there twice; {REMEDY}")
-    return records
+    ids = np.sort(ids)
+    twice = ids[1:][np.diff(ids) == 0]
+    if len(twice):
+        raise OctathlonError(f"{where}: {kind} {twice[0]} is there twice; {REMEDY}")
+
+
+def _id(record: dict[str, Any], kind: str, where: str) -> int:
+    if not is_id(found := record.get("id")):
+        raise OctathlonError(
+            f"{where}: the id {short(found)} of one {kind} is no whole number from 0 to 2**53; {REMEDY}"
+        )
+    return found
 
 
 def _check(check: Callable[..., None], record: dict[str, Any], name: str, *rest: Any) -> None:
@@ -128,30 +143,40 @@ def _check(check: Callable[..., None], record: dict[str, Any], name: str, *rest:
 def tabulate(instances: Instances) -> Tables:
     """The tables of a split."""
     labels = instances.labels()
-    images, annotations, parts, points = [], [], [0], []
-    for image in instances.images:
-        first = len(annotations)
-        for each in instances.annotations.get(image["id"], ()):
-            first_part = len(parts) - 1
-            for polygon in () if each["iscrowd"] else _polygons(each["segmentation"]):
-                points.append(polygon)
-                parts.append(parts[-1] + len(polygon))
-            record = (each["id"], labels[each["category_id"]], bool(each["iscrowd"]), tuple(each["bbox"]))
-            annotations.append((*record, first_part, len(parts) - 1))
-        images.append((image["id"], image["width"], image["height"], first, len(annotations)))
-    return Tables(
-        np.array(images, dtype=IMAGE),
-        np.array(annotations, dtype=ANNOTATION),
-        np.array(parts, dtype=np.int64),
-        np.concatenate(points) if points else np.zeros((0, 2), np.float32),
-    )
+    annotations = np.empty(len(instances.order), ANNOTATION)
+    owners = np.empty(len(annotations), np.int64)
+    parts, points = array("q", [0]), array("f")
+    for number, each in enumerate(instances.annotations()):
+        first = len(parts) - 1
+        for polygon in () if each["iscrowd"] else _polygons(each["segmentation"]):
+            points.extend(polygon)
+            parts.append(len(points) // 2)
+        record = (each["id"], labels[each["category_id"]], bool(each["iscrowd"]), tuple(each["bbox"]))
+        annotations[number] = (*record, first, len(parts) - 1)
+        owners[number] = each["image_id"]
+    images = np.empty(len(instances.images), IMAGE)
+    for name in ("id", "width", "height"):
+        images[name] = [image[name] for image in instances.images]
+    for name, side in (("first", "left"), ("last", "right")):
+        images[name] = np.searchsorted(owners, images["id"], side)
+    corners = np.frombuffer(points, np.float32).reshape(-1, 2)
+    return Tables(images, annotations, np.frombuffer(parts, np.int64), corners)
 
 
-def _polygons(shape: Any) -> list[np.ndarray]:
-    """A segmentation as polygons, each float32 of shape (corners, 2)."""
+def _polygons(shape: Any) -> list[list[float]]:
+    """A segmentation as polygons: x and y in turns."""
     if isinstance(shape, dict):
-        return [outline(shape["counts"], shape["size"][0])]
-    return [np.array(polygon, dtype=np.float32).reshape(-1, 2) for polygon in shape]
+        return [outline(shape["counts"], shape["size"][0]).ravel().tolist()]
+    return shape
+
+
+def flat(tables: Tables) -> list[tuple[int, int]]:
+    """(image, annotation) ids of boxes without area, of which upstream has two."""
+    numbers = np.flatnonzero((tables.annotations["box"][:, 2:] == 0).any(axis=1))
+    images = np.searchsorted(tables.images["last"], numbers, side="right")
+    return list(
+        zip(tables.images["id"][images].tolist(), tables.annotations["id"][numbers].tolist(), strict=True)
+    )
 
 
 def training_images(tables: Tables) -> dict[str, np.ndarray]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from octathlon.datasets.coco.annotations import Instances, file_name, parse, tabulate, training_images
+from octathlon.datasets.coco.annotations import Instances, file_name, flat, parse, tabulate, training_images
 from octathlon.datasets.coco.backbones import R50, RESNET34, convert
 from octathlon.datasets.coco.settings import Settings
 from octathlon.datasets.coco.tables import DETECTORS, read_array, write_array, write_jpegs, write_tables
@@ -83,11 +83,11 @@ def _tabulate(path: Path, split: str, out: Path) -> dict[str, Any]:
     name = f"annotations/instances_{split}2017.json"
     with ZipReader(path) as archive:
         instances = parse(archive.read(name, JSON_LIMIT), f"{path}: {name}")
-    for image, annotation in instances.flat():
+    tables = tabulate(instances)
+    for image, annotation in flat(tables):
         print(
             f"{name}: annotation {annotation} of image {image} has no area: SSD keeps it, Mask R-CNN does not"
         )
-    tables = tabulate(instances)
     files = write_tables(out, split, tables)
     counts = {"images": len(tables.images), "annotations": len(tables.annotations)}
     counts["crowds"] = int(tables.annotations["crowd"].sum())
