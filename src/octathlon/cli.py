@@ -139,6 +139,19 @@ def prepare(
     registry.preparer(dataset).prepare(step, archives, out, settings)
 
 
+@octathlon.command("compile")
+@click.argument("benchmark")
+@SCALE
+@SETTINGS
+def compile_kernels(benchmark: str, scale: str, overrides: dict[str, Any]) -> None:
+    """Compile the kernels of a BENCHMARK that has some (minigo), so that no run has to."""
+    from octathlon.config import resolve
+
+    _check_memory()
+    settings = resolve("benchmarks", benchmark, scale, overrides)
+    registry.kernels(benchmark).compile_kernels(settings)
+
+
 @octathlon.command()
 @click.argument("benchmark")
 @click.option("--data", type=INPUT_FOLDER, help="The prepared data set.")
