@@ -141,15 +141,13 @@ def prepare(
 
 @octathlon.command("compile")
 @click.argument("benchmark")
-@SCALE
-@SETTINGS
-def compile_kernels(benchmark: str, scale: str, overrides: dict[str, Any]) -> None:
+def compile_kernels(benchmark: str) -> None:
     """Compile the kernels of a BENCHMARK that has some (minigo), so that no run has to."""
     from octathlon.config import resolve
 
     _check_memory()
-    settings = resolve("benchmarks", benchmark, scale, overrides)
-    registry.kernels(benchmark).compile_kernels(settings)
+    module = registry.kernels(benchmark)
+    module.compile_kernels(resolve("benchmarks", benchmark, "mini", {}))  # for sizes of any scale
 
 
 @octathlon.command()

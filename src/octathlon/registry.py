@@ -54,7 +54,7 @@ def kernels(benchmark: str) -> ModuleType:
     """The module that compiles a benchmark's kernels (no torch)."""
     if benchmark not in with_kernels():
         raise OctathlonError(
-            f"{benchmark} has no kernels to compile; choose one of {', '.join(with_kernels())}"
+            f"benchmark {benchmark!r} has no kernels to compile; choose one of {', '.join(with_kernels())}"
         )
     return import_module(f"octathlon.benchmarks.{benchmark}.kernels")
 

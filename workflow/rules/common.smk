@@ -234,13 +234,6 @@ def all_kernels():
     ]
 
 
-def kernels_options(wildcards):
-    settings = CONFIG.benchmarks[wildcards.benchmark].training()
-    return as_options(
-        {"scale": KEYS.scale, "settings": json.dumps(settings, sort_keys=True)}
-    )
-
-
 def train_options(wildcards):
     """What `octathlon train` is told beside its output."""
     dataset = registry.dataset_of(wildcards.benchmark)

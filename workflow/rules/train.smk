@@ -49,9 +49,8 @@ rule kernels:
         code=lambda wildcards: code(
             f"octathlon.benchmarks.{wildcards.benchmark}.kernels"
         ),
-        options=kernels_options,
     shell:
-        "octathlon compile {wildcards.benchmark} {params.options:q} &> {log:q}"
+        "octathlon compile {wildcards.benchmark} &> {log:q}"
 
 
 # On a node like the runs': what the configuration leaves open is what is seen there.
