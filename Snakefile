@@ -2,6 +2,7 @@
 #
 #   data/<scale>/<dataset>/archives/<archive>.json                      receipt of a verified archive
 #   data/<scale>/<dataset>/prepared/manifest.json                       what training reads
+#   data/<scale>/kernels/<benchmark>                                    says that they are compiled
 #   results/<scale>/<submitter>/systems/<system>.json                   description of a system
 #   results/<scale>/<submitter>/results/<system>/<benchmark>/result_<n>.txt   log of a timed run
 #   results/<scale>/rehearsals/<system>/<benchmark>.json                what a rehearsal measured
@@ -48,6 +49,7 @@ rule all:
     default_target: True
     input:
         preparations,
+        all_kernels(),
         logs(),
         descriptions(),
         results("scores.csv"),

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from octathlon.benchmarks.minigo.compiled import compiling
-from octathlon.benchmarks.minigo.players import new_network, player, rehearse
+from octathlon.benchmarks.minigo.kernels import rehearse
+from octathlon.benchmarks.minigo.players import new_network, player
 from octathlon.benchmarks.minigo.selfplay import play_games
 from octathlon.config import resolve
 

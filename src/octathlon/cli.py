@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 from textwrap import shorten
@@ -140,6 +143,17 @@ def prepare(
     registry.preparer(dataset).prepare(step, archives, out, settings)
 
 
+@octathlon.command("compile")
+@click.argument("benchmark")
+def compile_kernels(benchmark: str) -> None:
+    """Compile the kernels of a BENCHMARK that has some (minigo), so that no run has to."""
+    from octathlon.config import resolve
+
+    _check_memory()
+    module = registry.kernels(benchmark)
+    module.compile_kernels(resolve("benchmarks", benchmark, "mini", {}))  # for sizes of any scale
+
+
 @octathlon.command()
 @click.argument("benchmark")
 @click.option("--data", type=INPUT_FOLDER, help="The prepared data set.")
@@ -160,9 +174,11 @@ def train(benchmark: str, overrides: dict[str, Any], scale: str, **options: Any)
     _check_memory()
     settings = resolve("benchmarks", benchmark, scale, overrides)
     _check_data(benchmark, options["data"])
-    from octathlon.harness.session import Session, run  # takes seconds: what is missing is said before
+    with _nothing_is_garbage():  # takes seconds: what is missing is said before
+        from octathlon.harness.session import Session, run
 
-    run(registry.benchmark_class(benchmark), settings, Session(benchmark=benchmark, scale=scale, **options))
+        benchmark_class = registry.benchmark_class(benchmark)
+    run(benchmark_class, settings, Session(benchmark=benchmark, scale=scale, **options))
 
 
 @octathlon.command()
@@ -225,6 +241,16 @@ def rehearse(benchmarks: tuple[str, ...], output: Path | None, **options: Any) -
             raise OctathlonError("--data: name the one benchmark that trains on them")
         _check_data(benchmarks[0], options["data"])
     rehearse_all(list(benchmarks) or registry.benchmarks(), Plan(**options), output)
+
+
+@contextmanager
+def _nothing_is_garbage() -> Iterator[None]:
+    """A block of imports: all that PyTorch is made of stays, and looking through it again and again takes time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _check_memory() -> None:
@@ -297,6 +323,8 @@ def main() -> None:
     except OctathlonError as error:
         click.echo(f"octathlon: {error}", err=True)
         sys.exit(1)
+    finally:
+        gc.freeze()  # or Python, as it ends, would look for garbage in all of PyTorch, for a second
 
 
 if __name__ == "__main__":

@@ -45,6 +45,20 @@ def dataset_of(benchmark: str) -> str | None:
     return import_module(f"octathlon.benchmarks.{_known(benchmark, benchmarks())}.settings").DATASET
 
 
+def with_kernels() -> list[str]:
+    """The names of benchmarks that have kernels of their own to compile."""
+    return list(_folders("benchmarks/*/kernels.py"))
+
+
+def kernels(benchmark: str) -> ModuleType:
+    """The module that compiles a benchmark's kernels (no torch)."""
+    if benchmark not in with_kernels():
+        raise OctathlonError(
+            f"benchmark {benchmark!r} has no kernels to compile; choose one of {', '.join(with_kernels())}"
+        )
+    return import_module(f"octathlon.benchmarks.{benchmark}.kernels")
+
+
 def synthetic(benchmark: str) -> ModuleType:
     """The module that writes made-up prepared data for a benchmark to rehearse on (imports torch)."""
     return import_module(f"octathlon.benchmarks.{_known(benchmark, benchmarks())}.synthetic")

@@ -306,10 +306,12 @@ def test_one_step_of_the_full_model() -> None:
     batch = chosen.synthetic_batch()
     pieces = torch.randint(30_522, batch.pieces.shape)
     batch = batch._replace(pieces=pieces, labels=pieces[batch.masked].flip(0))
-    masked, following = model.eval()(batch)
-    assert masked.shape == (76, 30_522)
-    assert following.shape == (1, 2)
+    shapes = []
+    model.eval().register_forward_hook(
+        lambda _model, _batch, made: shapes.append([part.shape for part in made])
+    )
     before = chosen.loss(model, batch)
+    assert shapes == [[(76, 30_522), (1, 2)]]
     assert before.item() == pytest.approx(11.02, abs=0.5)
     before.backward()
     assert schedule.set(Progress(train_samples=1)) == 3.5e-4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -167,6 +168,12 @@ def test_a_benchmark_is_not_trained_on_other_data(folder):
     for options in ([], ["--data", str(folder / "data")]):
         done = CliRunner().invoke(octathlon, ["train", "resnet", "--output", str(folder / "a.txt"), *options])
         assert "resnet trains on prepared data of imagenet, not on" in str(done.exception)
+
+
+def test_garbage_is_collected_again_after_the_imports(folder):
+    options = ["--data", str(folder / "data"), "--output", str(folder / "a.txt")]
+    assert CliRunner().invoke(octathlon, ["train", "dlrm", *options]).exception
+    assert gc.isenabled()
 
 
 def test_what_is_printed_never_stops_a_command(tmp_path):

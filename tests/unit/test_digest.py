@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -40,7 +41,7 @@ class Package:
 
     def ask(self, expression: str) -> str:
         code = f"from octathlon.digest import *; print({expression})"
-        environment = os.environ | {"PYTHONPATH": str(self.root.parent)}
+        environment = os.environ | {"PYTHONPATH": str(self.root.parent), "PYTHONDONTWRITEBYTECODE": ""}
         command = [sys.executable, "-c", code]
         return subprocess.run(
             command, env=environment, capture_output=True, text=True, check=True
@@ -117,6 +118,18 @@ def test_the_order_of_modules_does_not_matter(package: Package) -> None:
         )
         == "True"
     )
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "{", '{"octathlon.stage": ["x"]}', '{"octathlon.stage": 3}'])
+def test_what_was_kept_is_used_and_a_damaged_file_of_it_replaced(package: Package, damage: str) -> None:
+    before = package.ask("code_digest('octathlon.stage')")
+    (kept,) = package.root.glob("__pycache__/digests.*.json")
+    found = kept.read_text()
+    kept.write_text(found.replace(json.loads(found)["octathlon.lazy"][2], "x"))
+    assert package.ask("code_digest('octathlon.stage')") != before
+    kept.write_text(damage)
+    assert package.ask("code_digest('octathlon.stage')") == before
+    assert kept.read_text() == found
 
 
 def test_a_circle_of_imports_ends(package: Package) -> None:

@@ -14,7 +14,7 @@ from test_world import on_ranks
 from octathlon import config
 from octathlon.benchmarks.minigo import benchmark as module
 from octathlon.benchmarks.minigo.benchmark import SelfPlay
-from octathlon.benchmarks.minigo.players import rehearse
+from octathlon.benchmarks.minigo.kernels import rehearse
 from octathlon.benchmarks.minigo.window import even_out
 from octathlon.contracts import Run
 from octathlon.datasets.minigo_models.loader import load_games

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import shutil
 
@@ -88,8 +89,9 @@ def test_each_benchmarks_runs_depend_on_its_own_code(project):
 
 
 def test_edited_harness_reruns_all_runs(project):
+    """By the plan."""
     project.append("src/octathlon/harness/loop.py", "\n\nUNUSED = 1\n")
-    assert project.run() == trainings(*BENCHMARKS) | SCORES
+    assert project.run("-n") == trainings(*BENCHMARKS) | SCORES
 
 
 def test_edited_scoring_reruns_scores_only(project):
@@ -184,11 +186,22 @@ def test_an_archive_of_another_source_is_fetched_alone_and_the_others_stay_drawn
 
 
 def test_one_more_run_is_one_run_and_a_score(project):
-    (project.folder / "more.yaml").write_text("runs: 2\n")
-    jobs = project.run(overlays=("tiny.yaml", "more.yaml"))
-    assert jobs == trainings(*BENCHMARKS, numbers=[1]) | SCORES
+    more, overlays = project.folder / "more.yaml", ("tiny.yaml", "more.yaml")
+    more.write_text("runs: 2\n")
+    assert project.run("-n", overlays=overlays) == trainings(*BENCHMARKS, numbers=[1]) | SCORES
+    more.write_text(json.dumps({"runs": dict.fromkeys(BENCHMARKS, 1) | {"dlrm": 2}}))
+    assert project.run(overlays=overlays) == trainings("dlrm", numbers=[1]) | SCORES
     fewer = project.run()  # back to one: the second is not scored, and nothing is trained
     assert fewer == SCORES
+
+
+def test_kernels_that_are_missing_are_compiled_and_rerun_no_run(project):
+    """By the plan; not even the runs of their own benchmark, of which one is missing, too."""
+    kernels, (lost,) = "data/mini/kernels/minigo", trainings("minigo")
+    (project.folder / kernels).unlink()
+    assert project.run("-n") == {f"kernels {kernels}"}
+    (project.folder / lost.removeprefix("train ")).unlink()
+    assert project.run("-n") == {f"kernels {kernels}", lost} | SCORES
 
 
 def test_other_hyperparameter_reruns_its_benchmark(project):

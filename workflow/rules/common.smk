@@ -238,6 +238,18 @@ def manifest(wildcards):
     return [prepared(dataset, "manifest.json")] if dataset else []
 
 
+def kernels(benchmark):
+    """The file that says that a benchmark's kernels are compiled."""
+    return str(Path(KEYS.data, KEYS.scale, "kernels", benchmark))
+
+
+def all_kernels():
+    """Those of all benchmarks of the run."""
+    return [
+        kernels(name) for name in registry.with_kernels() if name in CONFIG.benchmarks
+    ]
+
+
 def train_options(wildcards):
     """What `octathlon train` is told beside its output."""
     dataset = registry.dataset_of(wildcards.benchmark)

@@ -1,5 +1,6 @@
 # The timed runs. A run has its system to itself: the system's cores and accelerators are the job's. A scheduler whose
 # time limit is near signals the shell, too, which must outlive the run's last checkpoint: hence the trap.
+# Runs of a benchmark with kernels come last: by then these are compiled.
 rule train:
     input:
         manifest,
@@ -7,6 +8,7 @@ rule train:
         of_organisation("results", "{system}", "{benchmark}", "result_{n}.txt"),
     log:
         "logs/train/{system}/{benchmark}/{n}.log",
+    priority: lambda wildcards: -(wildcards.benchmark in registry.with_kernels())
     threads: of_system("threads")
     resources:
         mem_mb=of_system("mem_mb"),
@@ -28,6 +30,28 @@ rule train:
         options=train_options,
     shell:
         "trap : TERM USR1; {params.launch:q} octathlon train {wildcards.benchmark} --output {output:q} {params.options:q} &> {log:q}"
+
+
+# Kernels take a minute to compile, once for all runs: so before any other job. No run names them as its input, as none
+# is old for their sake: a run that does not find them compiles them itself, off the clock.
+rule kernels:
+    output:
+        touch(kernels("{benchmark}")),
+    log:
+        "logs/kernels/{benchmark}.log",
+    wildcard_constraints:
+        benchmark="|".join(registry.with_kernels()),
+    priority: 1
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=15,
+    params:
+        code=lambda wildcards: code(
+            f"octathlon.benchmarks.{wildcards.benchmark}.kernels"
+        ),
+    shell:
+        "octathlon compile {wildcards.benchmark} &> {log:q}"
 
 
 # On a node like the runs': what the configuration leaves open is what is seen there.

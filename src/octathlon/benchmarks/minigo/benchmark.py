@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from octathlon.benchmarks.minigo.compiled import compiling
+from octathlon.benchmarks.minigo.kernels import compile_kernels
 from octathlon.benchmarks.minigo.match import Played, play_match
 from octathlon.benchmarks.minigo.network import DualNetwork
-from octathlon.benchmarks.minigo.players import SelfPlayers, new_network, player, rehearse
+from octathlon.benchmarks.minigo.players import SelfPlayers, new_network, player
 from octathlon.benchmarks.minigo.settings import Settings
 from octathlon.benchmarks.minigo.sgf import collection
 from octathlon.benchmarks.minigo.window import Window, batches, even_out
@@ -66,8 +66,7 @@ class SelfPlay(Benchmark[Settings]):
 
     def build_model(self) -> nn.Module:
         """The checkpoint's model. Kernels are compiled and self-play processes started here, off the clock."""
-        with compiling():
-            rehearse(self.settings)
+        compile_kernels(self.settings)
         self._players = SelfPlayers(self.settings, self.run.device)
         self._model = self._load("checkpoint")
         return self._model

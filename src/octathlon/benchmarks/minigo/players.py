@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from octathlon.benchmarks.minigo.match import play_match
+from octathlon.benchmarks.minigo.kernels import rehearse
 from octathlon.benchmarks.minigo.network import DualNetwork, folded
 from octathlon.benchmarks.minigo.search import Evaluate
 from octathlon.benchmarks.minigo.selfplay import play_games
@@ -45,20 +45,6 @@ def player(model: DualNetwork, device: torch.device, half: bool = False) -> Eval
         return logits.float().nan_to_num().cpu().numpy(), values.float().nan_to_num().cpu().numpy()
 
     return evaluate
-
-
-def rehearse(settings: Settings) -> None:
-    """Have all kernels compiled, or fetched from the cache: a few moves of a player that knows nothing."""
-
-    def evaluate(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.zeros((len(planes), settings.board_size**2 + 1), np.float32), np.zeros(
-            len(planes), np.float32
-        )
-
-    few = {"max_moves": 3, "readouts": 2, "fast_readouts": 2, "eval_readouts": 2, "target_readouts": 2}
-    short = settings.model_copy(update=few)
-    play_games(short, evaluate, 1, [0])
-    play_match(short, evaluate, evaluate, range(1), 0)
 
 
 @dataclass(frozen=True, slots=True)

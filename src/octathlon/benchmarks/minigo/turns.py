@@ -317,4 +317,5 @@ def begin_search(trees, goals, table, game, readouts, full, noise):
     if full and table.winners[game] == 0:
         clear(trees, game)
         trees.noisy[game] = True
-        trees.noise[game] = noise
+        for action in range(len(noise)):  # numba takes four seconds to compile an assignment of arrays
+            trees.noise[game, action] = noise[action]
