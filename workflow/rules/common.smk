@@ -93,7 +93,7 @@ os.environ[names.LOGINS] = " ".join(
 )
 
 # A container has the packages only.
-os.environ["PYTHONPATH"] = str(Path(workflow.basedir, "src").resolve())
+os.environ.update(PYTHONPATH=str(Path(workflow.basedir, "src").resolve()))
 
 if workflow.is_main_process:
     for sentence in without_score(
