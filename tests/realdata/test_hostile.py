@@ -56,7 +56,7 @@ def ended(tmp_path_factory) -> dict[str, dict]:
     for row in rows:
         text = row["command"].replace("{case}", str(table.parent / row["case"]))
         lines.append(json.dumps(shlex.split(text.replace("{out}", str(folder / "out" / row["case"])))[1:]))
-    environment = os.environ | {"POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", REPLAY],
         input="\n".join(lines),

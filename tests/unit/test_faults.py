@@ -81,10 +81,8 @@ def finished(folder: Path) -> set[Path]:
 
 def steps(name: str, settings: object) -> list[str]:
     """All steps in an order in which they can be run."""
-    names = [step for kind in registry.preparer(name).steps(settings).values() for step in kind]
-    if name == "click_logs":
-        names.insert(next(i for i, step in enumerate(names) if step.startswith("encode")), "dictionaries")
-    return [*names, "manifest"]
+    kinds = registry.preparer(name).steps(settings).values()
+    return [*(step for kind in kinds for step in kind), "manifest"]
 
 
 @pytest.mark.parametrize("name", DATA_SETS)

@@ -146,15 +146,14 @@ def test_ranks_share_each_pass(prepared: Path) -> None:
     seen = []
     for rank in range(2):
         run = benchmark("maskrcnn", prepared, rank=rank, world=2)
-        split = Split(prepared, run.run.manifest, "train")
-        keys, parts = run._training_keys(split), []
+        keys, parts = run._training_keys(), []
         for turn, numbers, _ in keys:
             if turn:
                 break
             parts += numbers.tolist()
         seen.append(parts)
     assert len(seen[0]) == len(seen[1])
-    assert set(seen[0] + seen[1]) == set(split.training_images("maskrcnn").tolist())
+    assert set(seen[0] + seen[1]) == set(run._training_split.training_images("maskrcnn").tolist())
 
 
 def test_evaluation_sees_each_image_once_and_keeps_orientations_apart(prepared: Path) -> None:

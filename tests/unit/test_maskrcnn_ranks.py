@@ -31,8 +31,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def first_pass(prepared: Path, **changes: int) -> list[tuple[list[int], float]]:
     """The images and the weight of each micro-batch of a rank's first pass over its part."""
     chosen = benchmark("maskrcnn", prepared, **SMALL | changes)
-    split = Split(prepared, chosen.run.manifest, "train")
-    keys = takewhile(lambda key: key[0] == 0, chosen._training_keys(split))
+    keys = takewhile(lambda key: key[0] == 0, chosen._training_keys())
     return [(numbers.tolist(), weight) for _, numbers, weight in keys]
 
 

@@ -53,9 +53,9 @@ def test_an_epoch_is_129_updates_at_full_size(
     world: int, accumulation: int, local: int, count: int, last: list[int]
 ) -> None:
     """117,266 images in batches of 912: 128 whole ones, and 530 images."""
-    split = SimpleNamespace(training_images=lambda _name: np.arange(IMAGES))
     chosen = full(world - 1, world, accumulation)
-    stream = chosen._training_keys(split, 1)
+    chosen._training_split = SimpleNamespace(training_images=lambda _name: np.arange(IMAGES))
+    stream = chosen._training_keys(1)
     for epoch in (1, 2):
         keys = list(islice(stream, count))
         assert {key[0] for key in keys} == {epoch}

@@ -94,7 +94,8 @@ def _parse(text: np.ndarray, values: np.ndarray, modulus: int, rows: np.ndarray)
                 )
                 place, value, sound = read
                 sound &= text[place] == (TAB if column < COLUMNS - 1 else LINE_FEED)
-                rows[count, column] = value % modulus if column >= FIRST_CATEGORY else value
+                if sound:
+                    rows[count, column] = value % modulus if column >= FIRST_CATEGORY else value
         if not sound:
             break
         start = place + 1
@@ -109,7 +110,7 @@ def _integer(text: np.ndarray, place: int) -> tuple[int, int, bool]:
     first = place = place + negative
     value = 0
     while ZERO <= text[place] <= NINE:
-        value = value * 10 + text[place] - ZERO
+        value = value * 10 + int(text[place]) - ZERO
         place += 1
     sound = place - first <= DIGITS and value < 2**31 + negative and place >= first + negative
     return place, 0 if negative else value, sound
@@ -120,7 +121,7 @@ def _hash(text: np.ndarray, place: int, values: np.ndarray) -> tuple[int, int, b
     """The same of a hexadecimal number of up to 8 digits."""
     first, value = place, 0
     while values[text[place]] < 16:
-        value = value << 4 | values[text[place]]
+        value = value << 4 | int(values[text[place]])
         place += 1
     return place, value, place - first <= HEXADECIMAL_DIGITS
 
