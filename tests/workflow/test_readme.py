@@ -20,7 +20,7 @@ FENCED = [line for kind, block in BLOCKS if kind == "sh" for line in block.split
 COMMANDS = list(dict.fromkeys(FENCED + INDENTED))
 REACHED = {"resnet": {"target": {"accuracy": 0}}, "dlrm": {"target": {"AUC": 0}}}
 """What is packaged needs a score, and what is tiny learns nothing."""
-FILES = {block.split()[1]: block for kind, block in BLOCKS if kind == "yaml"}
+FILES = {block.split()[1]: block for kind, block in BLOCKS if kind == "yaml" and block.startswith("# ")}
 
 
 def reduced(tiny):
@@ -59,7 +59,9 @@ def feasible(command: str) -> str:
     """What of a command can be done here, in seconds: it is planned, or its options are read."""
     if command.startswith("make"):  # this test is part of one
         return command.replace("make", "make --dry-run", 1)
-    if re.search("full.yaml|cluster.yaml", command):
+    if command.startswith(("podman", "apptainer", "srun")):  # of what they name there are only the recipes here
+        return " && ".join(f"test -f {file}" for file in ["Snakefile", *re.findall(r"envs/\S+", command)])
+    if re.search("full.yaml|cluster.yaml|profiles/apptainer", command):
         return command.replace("snakemake", "snakemake --dry-run", 1)
     if command.startswith(("octathlon rehearse", "octathlon launch")):
         return re.sub("(rehearse|launch)", r"\1 --help", command, count=1)
