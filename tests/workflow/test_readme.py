@@ -59,7 +59,9 @@ def feasible(command: str) -> str:
     """What of a command can be done here, in seconds: it is planned, or its options are read."""
     if command.startswith("make"):  # this test is part of one
         return command.replace("make", "make --dry-run", 1)
-    if command.startswith(("podman", "apptainer", "srun")):  # of what they name there are only the recipes here
+    if command.startswith(
+        ("podman", "apptainer", "srun")
+    ):  # of what they name there are only the recipes here
         return " && ".join(f"test -f {file}" for file in ["Snakefile", *re.findall(r"envs/\S+", command)])
     if re.search("full.yaml|cluster.yaml|profiles/apptainer", command):
         return command.replace("snakemake", "snakemake --dry-run", 1)
