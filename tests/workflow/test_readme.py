@@ -59,11 +59,12 @@ def feasible(command: str) -> str:
     """What of a command can be done here, in seconds: it is planned, or its options are read."""
     if command.startswith("make"):  # this test is part of one
         return command.replace("make", "make --dry-run", 1)
-    if command.startswith(
-        ("podman", "apptainer", "srun")
-    ):  # of what they name there are only the recipes here
-        return " && ".join(f"test -f {file}" for file in ["Snakefile", *re.findall(r"envs/\S+", command)])
-    if re.search("full.yaml|cluster.yaml|profiles/apptainer", command):
+    if re.match(
+        "podman|apptainer|srun|.*profiles/apptainer", command
+    ):  # of what these need there is what they name
+        named = ["Snakefile", *re.findall(r"(?:envs|profiles)/\S+", command)]
+        return " && ".join(f"test -e {path}" for path in named)
+    if re.search("full.yaml|cluster.yaml", command):
         return command.replace("snakemake", "snakemake --dry-run", 1)
     if command.startswith(("octathlon rehearse", "octathlon launch")):
         return re.sub("(rehearse|launch)", r"\1 --help", command, count=1)
