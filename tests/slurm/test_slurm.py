@@ -244,16 +244,14 @@ def test_runs_that_slurm_ends_leave_no_log_are_named_with_the_reason_and_go_on(p
         return False
 
     assert trains("single/0") and scontrol(f"JobId={job_of('single/0')}", "TimeLimit=1") == 0
-    subprocess.run(
-        ["scancel", "--signal=STOP", job_of("single/0")], check=True
-    )  # or it may be done in a minute
+    stop = ["scancel", "--signal=STOP", job_of("single/0")]
+    subprocess.run(stop, check=True)  # or it may be done in a minute
     assert trains("single/1")
     subprocess.run(["scancel", job_of("single/1")], check=True)
     assert trains("pair/0")
     told("pair/0").unlink()
-    subprocess.run(
-        ["scontrol", "requeue", job_of("pair/0")], check=True
-    )  # as after preemption or a node's failure
+    requeue = ["scontrol", "requeue", job_of("pair/0")]
+    subprocess.run(requeue, check=True)  # as after preemption or a node's failure
     assert trains("pair/0", put_back=True)
     subprocess.run(["scancel", "--signal=TERM", job_of("pair/0")], check=True)  # what --signal does
 
