@@ -54,7 +54,8 @@ def conditions(rounds: int) -> str:
     """What was measured on, with what and when."""
     processor, day = describe.host()["host_processor_model_name"], datetime.now(UTC).date()
     versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
-    return f"{processor}, one thread, {versions}, {day}; medians of {rounds} rounds."
+    taken = f"medians of {rounds} rounds" if rounds > 1 else "one round"
+    return f"{processor}, one thread, {versions}, {day}; {taken}."
 
 
 def figure(value: float) -> str:
