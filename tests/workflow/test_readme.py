@@ -59,9 +59,8 @@ def feasible(command: str) -> str:
     """What of a command can be done here, in seconds: it is planned, or its options are read."""
     if command.startswith("make"):  # this test is part of one
         return command.replace("make", "make --dry-run", 1)
-    if re.match(
-        "podman|apptainer|srun|.*profiles/apptainer", command
-    ):  # of what these need there is what they name
+    if re.match("podman|apptainer|srun|.*profiles/apptainer", command):
+        # what these need is not here, but what they name is
         named = ["Snakefile", *re.findall(r"(?:envs|profiles)/\S+", command)]
         return " && ".join(f"test -e {path}" for path in named)
     if re.search("full.yaml|cluster.yaml", command):

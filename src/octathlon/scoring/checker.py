@@ -58,11 +58,6 @@ def read_and_check(path: Path, round_name: str, filed: Filed) -> tuple[Log, list
     return log, sorted(found, key=lambda finding: finding.severity)
 
 
-def has_names(shape: Shape, rule: Mapping[str, Any]) -> bool:
-    """Whether the metadata of a shape's events have the names that a rule asks for."""
-    return any(map(shape.names.issuperset, rule["names"]))
-
-
 class _Reading:
     """One reading of a log for two: the recorder, and the checker. Lines that neither needs are passed over."""
 
@@ -222,7 +217,7 @@ class Checker:
         if rule is None:
             return True
         if rule["by_shape"]:
-            known = BLANK if has_names(shape, rule) else None
+            known = BLANK if _has_names(shape, rule) else None
         else:
             known = self.rules.right.get(shape.content(text)) if rule["by_content"] else None
         if known is None:
@@ -237,7 +232,7 @@ class Checker:
             return None
         if rule is None:
             return shape.sound
-        known_shape = rule["by_shape"] and has_names(shape, rule)
+        known_shape = rule["by_shape"] and _has_names(shape, rule)
         if tally is None or not rule["repeats"] or not (known_shape or rule["by_content"]):
             return None
         if known_shape and not rule["counted"]:
@@ -425,3 +420,8 @@ class Checker:
     ) -> None:
         severity = (rule or {}).get("severity", "error")
         self.findings.setdefault(name, Finding(severity, name, words, line))
+
+
+def _has_names(shape: Shape, rule: Mapping[str, Any]) -> bool:
+    """Whether the metadata of a shape's events have the names that a rule asks for."""
+    return any(map(shape.names.issuperset, rule["names"]))

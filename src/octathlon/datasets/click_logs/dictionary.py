@@ -17,9 +17,8 @@ class Appearances:
     """The distinct values of a column in the order of their first appearance."""
 
     def __init__(self, limit: int) -> None:
-        self._seen = np.zeros(
-            limit // 8 + 1, np.uint8
-        )  # a bit for each, so that they stay near the processor
+        # a bit for each value, so that they stay near the processor
+        self._seen = np.zeros(limit // 8 + 1, np.uint8)
         self._parts = [np.empty(0, np.int32)]
 
     def add(self, values: np.ndarray) -> None:
