@@ -39,6 +39,7 @@ from octathlon.benchmarks.unet3d.benchmark import ImageSegmentation
 from octathlon.contracts import Benchmark
 from octathlon.datasets.click_logs.rows import INTEGERS
 from octathlon.datasets.minigo_models.rows import PLANES
+from octathlon.nn.pixels import memory_format
 
 Peer = Callable[[Path | None], type[Benchmark]]
 """Given a checkout of the reference, if there is one. Raises ImportError where the peer is not there."""
@@ -108,13 +109,14 @@ OURS: dict[str, type[Benchmark]] = {
 
 
 def torchvision_resnet(_reference: Path | None) -> type[Benchmark]:
-    """torchvision's ResNet, channels last as ours."""
+    """torchvision's ResNet, laid out in memory as ours."""
     from torchvision.models.resnet import Bottleneck, ResNet
 
     class TorchvisionResNet(ImageClassification):
         def build_model(self) -> nn.Module:
             classes = len(self.run.manifest["classes"])
-            return ResNet(Bottleneck, self.settings.blocks, classes).to(memory_format=torch.channels_last)
+            model = ResNet(Bottleneck, self.settings.blocks, classes)
+            return model.to(memory_format=memory_format(self.settings))
 
     return TorchvisionResNet
 
@@ -161,7 +163,7 @@ def torchvision_maskrcnn(_reference: Path | None) -> type[Benchmark]:
                 mask_roi_pool=MultiScaleRoIAlign(levels, heads.MASK_POOL, 2, **scale),
                 mask_head=model.mask_head.layers,
                 mask_predictor=model.mask_head.predictor,
-            ).to(memory_format=torch.channels_last)
+            ).to(memory_format=memory_format(settings))
 
         def loss(self, model: nn.Module, batch: object) -> Tensor:
             if not hasattr(self, "_targets"):

@@ -95,6 +95,16 @@ class BenchmarkSettings(Strict):
         return self.model_dump(exclude={"runs"})
 
 
+class ImageSettings(BenchmarkSettings):
+    """The keys of benchmarks that train convolutions on images or volumes."""
+
+    channels_last: bool = Field(
+        True,
+        description="weights and images lie in memory with their channels last, as GPUs want it; large networks are "
+        "faster without it on CPUs",
+    )
+
+
 class DatasetSettings(Strict):
     """The keys of each data set's `mini.yaml` and `full.yaml`."""
 

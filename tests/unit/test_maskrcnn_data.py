@@ -107,7 +107,7 @@ def test_batches_are_padded_with_zeros_to_multiples_of_32() -> None:
         [torch.full((3, 40, 100), 255, dtype=torch.uint8), torch.full((3, 96, 50), 255, dtype=torch.uint8)]
     )
     assert images.pixels.shape == (2, 3, 96, 128) and images.sizes.tolist() == [[40, 100], [96, 50]]
-    pixels = images.normalised(MEAN).pixels
+    pixels = images.normalised(MEAN, torch.channels_last).pixels
     assert pixels[0, :, 0, 0].tolist() == pytest.approx([255 - 102.9801, 255 - 115.9465, 255 - 122.7717])
     assert not pixels[0, :, 40:].any() and not pixels[0, :, :, 100:].any() and not pixels[1, :, :, 50:].any()
     assert pixels[0, :, :40, :100].all() and pixels[1, :, :96, :50].all()
@@ -116,7 +116,7 @@ def test_batches_are_padded_with_zeros_to_multiples_of_32() -> None:
 def test_colours_are_in_the_order_blue_green_red() -> None:
     red = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
     red[:, 0] = 255
-    pixels = Images(red, torch.tensor([[32, 32]])).normalised(MEAN).pixels[0, :, 0, 0]
+    pixels = Images(red, torch.tensor([[32, 32]])).normalised(MEAN, torch.channels_last).pixels[0, :, 0, 0]
     assert pixels.tolist() == pytest.approx([-102.9801, -115.9465, 255 - 122.7717])
 
 

@@ -1,12 +1,19 @@
-"""Images as a loader brings them -> what convolutions take."""
+"""Images as a loader brings them -> what convolutions take, and how both lie in memory."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from octathlon.settings import ImageSettings
 
-def subtract(images: Tensor, mean: Tensor) -> Tensor:
+
+def memory_format(settings: ImageSettings) -> torch.memory_format:
+    """Of images, and of the weights that are applied to them."""
+    return torch.channels_last if settings.channels_last else torch.contiguous_format
+
+
+def subtract(images: Tensor, mean: Tensor, memory_format: torch.memory_format) -> Tensor:
     """Images minus a mean, in one pass and rounded once: to the type in which autocast computes convolutions.
 
     Args:
@@ -14,9 +21,9 @@ def subtract(images: Tensor, mean: Tensor) -> Tensor:
         mean: float32 of shape (3, 1, 1).
 
     Returns:
-        Of the same shape, channels last; float32 where there is no autocast.
+        Of the same shape; float32 where there is no autocast.
     """
     device = images.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else mean.dtype
-    out = torch.empty_like(images, dtype=dtype, memory_format=torch.channels_last)
+    out = torch.empty_like(images, dtype=dtype, memory_format=memory_format)
     return torch.sub(images, mean, out=out)

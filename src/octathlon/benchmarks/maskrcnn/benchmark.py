@@ -32,6 +32,7 @@ from octathlon.benchmarks.maskrcnn.schedule import DROP, WarmupAndDrops, optimiz
 from octathlon.benchmarks.maskrcnn.settings import Settings
 from octathlon.contracts import Progress, Run, Schedule
 from octathlon.datasets.coco.loader import backbone
+from octathlon.nn.pixels import memory_format
 from octathlon.nn.sampling import epoch_order, rank_share
 
 
@@ -49,7 +50,7 @@ class HeavyDetection(Detection[Settings]):
     def build_model(self) -> nn.Module:
         model = MaskRCNN(self.settings, len(self._categories))
         model.body.load(backbone(self.run.data, "resnet50"))
-        return model.to(self.run.device, memory_format=torch.channels_last)
+        return model.to(self.run.device, memory_format=memory_format(self.settings))
 
     def tensor_names(self, model: nn.Module) -> Iterable[str]:
         return reference_names()
@@ -87,7 +88,7 @@ class HeavyDetection(Detection[Settings]):
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         batch = batch.to(self.run.device)
-        return sum(model(batch.images.normalised(self._mean), batch.objects).values())
+        return sum(model(self._normalise(batch.images), batch.objects).values())
 
     def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         """Box and mask AP: each rank detects in its share of the images."""
@@ -95,7 +96,7 @@ class HeavyDetection(Detection[Settings]):
         for numbers, images in zip(self._evaluation_keys, self._evaluation_batches, strict=True):
             sizes = images.sizes.tolist()
             images = images.map(partial(Tensor.to, device=self.run.device, non_blocking=True))
-            for number, size, found in zip(numbers, sizes, model(images.normalised(self._mean)), strict=True):
+            for number, size, found in zip(numbers, sizes, model(self._normalise(images)), strict=True):
                 boxes, pasted = self._in_picture(number, size, found)
                 rows.append(boxes)
                 masks += pasted
@@ -113,6 +114,9 @@ class HeavyDetection(Detection[Settings]):
         corners = box[0, [0, 1, 2, 1, 2, 3, 0, 3]].view(4, 2).numpy()
         truth = Truth(box, torch.ones(1, dtype=torch.int64), [[corners]])
         return Batch(collate([picture] * self._local_batch), Objects.of([truth] * self._local_batch))
+
+    def _normalise(self, images: Images) -> Images:
+        return images.normalised(self._mean, memory_format(self.settings))
 
     def _in_picture(
         self, number: int, size: tuple[int, int], found: Detections

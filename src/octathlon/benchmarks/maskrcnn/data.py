@@ -43,9 +43,9 @@ class Images:
         """With both tensors changed."""
         return Images(change(self.pixels), change(self.sizes))
 
-    def normalised(self, mean: Tensor) -> Images:
+    def normalised(self, mean: Tensor, memory_format: torch.memory_format) -> Images:
         """BGR from 0 to 255 minus the mean (3, 1, 1), see `pixels.subtract`."""
-        pixels, sizes = subtract(self.pixels.flip(1), mean), self.sizes[:, :, None]
+        pixels, sizes = subtract(self.pixels.flip(1), mean, memory_format), self.sizes[:, :, None]
         rows, columns = (torch.arange(count, device=mean.device) for count in pixels.shape[2:])
         inside = (rows < sizes[:, 0])[:, :, None] & (columns < sizes[:, 1])[:, None]
         return Images(pixels.mul_(inside[:, None]), self.sizes)

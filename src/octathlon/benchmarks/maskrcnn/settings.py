@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from octathlon.settings import BenchmarkSettings
+from octathlon.settings import ImageSettings
 
 DATASET = "coco"
 
 
-class Settings(BenchmarkSettings):
+class Settings(ImageSettings):
     """Mask R-CNN on COCO."""
 
     min_image_size: PositiveInt = Field(description="pixels of the shorter side, into the network")

@@ -27,7 +27,7 @@ from octathlon.datasets.imagenet.loader import (
 from octathlon.errors import OctathlonError
 from octathlon.nn.lars import LARS, SGD
 from octathlon.nn.loading import load
-from octathlon.nn.pixels import subtract
+from octathlon.nn.pixels import memory_format, subtract
 from octathlon.nn.sampling import epoch_order, rank_batches, share_batches
 from octathlon.nn.schedules import StepSchedule, warmup_polynomial
 from octathlon.nn.world import all_sum, average_batch_norm
@@ -56,7 +56,7 @@ class ImageClassification(Benchmark[Settings]):
     def build_model(self) -> nn.Module:
         classes = len(self.run.manifest["classes"])
         model = ResNet(self.settings.blocks, self.settings.width, classes)
-        return model.to(self.run.device, memory_format=torch.channels_last)
+        return model.to(self.run.device, memory_format=memory_format(self.settings))
 
     def tensor_names(self, model: nn.Module) -> Iterable[str]:
         return [reference_name(name) for name, _ in model.named_parameters()]
@@ -137,7 +137,8 @@ class ImageClassification(Benchmark[Settings]):
         return self.settings.planned_epochs * self._steps_per_epoch - self._warmup_steps + 1
 
     def _normalise(self, images: Tensor) -> Tensor:
-        return subtract(images.to(self.run.device, non_blocking=True), self._mean)
+        images = images.to(self.run.device, non_blocking=True)
+        return subtract(images, self._mean, memory_format(self.settings))
 
     def _training_keys(self, first_epoch: int) -> Iterator[Key]:
         """This rank's micro-batches, from the start of `first_epoch` on without end; whole updates only."""

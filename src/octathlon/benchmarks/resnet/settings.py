@@ -6,12 +6,12 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from octathlon.settings import BenchmarkSettings
+from octathlon.settings import ImageSettings
 
 DATASET = "imagenet"
 
 
-class Settings(BenchmarkSettings):
+class Settings(ImageSettings):
     """ResNet on ImageNet."""
 
     image_size: PositiveInt = Field(description="pixels of a side, into the network")

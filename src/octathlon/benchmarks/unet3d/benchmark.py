@@ -55,7 +55,8 @@ class ImageSegmentation(Benchmark[Settings]):
         settings = self.settings
         classes = len(self.run.manifest["classes"])
         model = UNet3D(settings.filters, settings.bottleneck, classes)
-        return model.to(self.run.device, memory_format=torch.channels_last_3d)
+        layout = torch.channels_last_3d if settings.channels_last else torch.contiguous_format
+        return model.to(self.run.device, memory_format=layout)
 
     def compiled_parts(self, model: nn.Module) -> Iterable[nn.Module]:
         """All of it, so that instance norms read and write the layout of the convolutions: PyTorch's own kernels for

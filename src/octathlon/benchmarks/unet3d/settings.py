@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from octathlon.settings import BenchmarkSettings
+from octathlon.settings import ImageSettings
 
 DATASET = "kits19"
 
 
-class Settings(BenchmarkSettings):
+class Settings(ImageSettings):
     """3D U-Net on KiTS19."""
 
     patch_size: PositiveInt = Field(
