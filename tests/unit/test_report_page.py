@@ -317,6 +317,26 @@ def test_on_a_phone_nothing_is_wider_than_the_screen_names_stand_letter_for_lett
         assert shown.complaints() == []
 
 
+@pytest.mark.skipif(browser.PROGRAM is None, reason="no Chromium here to open the page in")
+def test_on_no_screen_are_results_wider_than_it(tree, tmp_path):
+    scores = scores_of(tree)
+    for entry in scores["entries"]:
+        entry |= {"system": "DSS8440x10A100-PCIE-80GB-a-long-name"}
+    page = Page(tmp_path, scores, scale="full")
+    with browser.Browser(tmp_path / "profile") as shown:
+        for width in (390, 820, 1000, 1400):
+            shown.ask(
+                "Emulation.setDeviceMetricsOverride",
+                width=width,
+                height=800,
+                deviceScaleFactor=1,
+                mobile=True,
+            )
+            shown.open(page.file)
+            table = "document.querySelector('.scroll:has(.results)')"
+            assert shown.run(f"{table}.scrollWidth - {table}.clientWidth") == 0, width
+
+
 def _tops(within: str, *parts: str) -> str:
     """A script that gives the places of elements, counted from above."""
     tops = [f"document.querySelector({f'{within} {part}'!r}).getBoundingClientRect().top" for part in parts]
