@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,7 +69,9 @@ def test_without_foreground_a_crop_is_random() -> None:
 
 def augmented(seed: int) -> tuple[np.ndarray, np.ndarray]:
     image = np.arange(1, 28, dtype=np.float32).reshape(3, 3, 3)
-    return augment(image, image.astype(np.uint8), np.random.default_rng(seed))
+    label, new = image.astype(np.uint8), (np.empty_like(image), np.empty(image.shape, np.uint8))
+    augment(*map(torch.from_numpy, (image, label)), np.random.default_rng(seed), *map(torch.from_numpy, new))
+    return new
 
 
 def test_image_and_label_are_flipped_together_each_axis_a_third_of_the_time() -> None:
