@@ -19,6 +19,9 @@ BRIGHTNESS = (0.7, 1.3)
 """Added to 1 to give the factor, as the reference does: it lies between 1.7 and 2.3."""
 NOISE_STD = (0.0, 0.1)
 
+SLAB = 8
+"""Slices that a processor's cache holds."""
+
 Box = Sequence[Sequence[int]]
 """Per axis: first voxel and end."""
 
@@ -58,11 +61,20 @@ def augment(
     """Flip both, brighten and roughen the image, into the new ones."""
     axes = [axis for axis in range(3) if rng.random() < FLIP_PROBABILITY]
     for volume, new in ((image, new_image), (label, new_label)):
-        new.copy_(volume.flip(axes) if axes else volume)
+        _flip(volume, axes, new)
     if rng.random() < BRIGHTNESS_PROBABILITY:
         new_image *= 1 + rng.uniform(*BRIGHTNESS)
     if rng.random() < NOISE_PROBABILITY:
         _roughen(new_image, rng.uniform(*NOISE_STD), int(rng.integers(1 << 63)))
+
+
+def _flip(volume: Tensor, axes: Sequence[int], new: Tensor) -> None:
+    """Slab by slab: a copy of the whole on the way would cost more than the flips, for its fresh memory."""
+    for first in range(0, len(volume), SLAB):
+        part = volume[first : first + SLAB]
+        end = first + len(part)
+        place = slice(len(volume) - end, len(volume) - first) if 0 in axes else slice(first, end)
+        new[place] = part.flip(axes) if axes else part
 
 
 def _roughen(image: Tensor, std: float, seed: int) -> None:
