@@ -25,8 +25,6 @@ Batch = tuple[Tensor, Tensor]
 """Images, float32 of shape (N, 1, D, H, W), and labels, uint8 of shape (N, D, H, W)."""
 Key = tuple[int, Sequence[int], Sequence[int]]
 """What identifies a batch: the epoch, the places in its order, and the numbers of the cases there."""
-Empty = Callable[..., Tensor]
-"""Makes the tensors that a batch fills, called as `torch.empty` is."""
 
 
 class Cases:
@@ -69,10 +67,16 @@ class Crops(Dataset[Batch]):
     Args:
         size: voxels of a crop's side.
         oversampling: the part of the crops that aim at a foreground class.
+        empty: makes the tensors that a batch fills, called as `torch.empty` is.
     """
 
     def __init__(
-        self, cases: Cases, size: int, oversampling: float, seed: int, empty: Empty = torch.empty
+        self,
+        cases: Cases,
+        size: int,
+        oversampling: float,
+        seed: int,
+        empty: Callable[..., Tensor] = torch.empty,
     ) -> None:
         self._cases = cases
         self._size = size
@@ -101,9 +105,9 @@ class Crops(Dataset[Batch]):
 
 
 class Volumes(Dataset[Batch]):
-    """A data set of whole volumes, as batches of one."""
+    """A data set of whole volumes, as batches of one; for `empty` see `Crops`."""
 
-    def __init__(self, cases: Cases, empty: Empty = torch.empty) -> None:
+    def __init__(self, cases: Cases, empty: Callable[..., Tensor] = torch.empty) -> None:
         self._cases = cases
         self._empty = empty
 
