@@ -61,7 +61,7 @@ def augment(
     """Flip both, brighten and roughen the image, into the new ones."""
     axes = [axis for axis in range(3) if rng.random() < FLIP_PROBABILITY]
     for volume, new in ((image, new_image), (label, new_label)):
-        _flip(volume, axes, new)
+        _flip(volume, axes, new) if axes else new.copy_(volume)
     if rng.random() < BRIGHTNESS_PROBABILITY:
         new_image *= 1 + rng.uniform(*BRIGHTNESS)
     if rng.random() < NOISE_PROBABILITY:
@@ -74,7 +74,7 @@ def _flip(volume: Tensor, axes: Sequence[int], new: Tensor) -> None:
         part = volume[first : first + SLAB]
         end = first + len(part)
         place = slice(len(volume) - end, len(volume) - first) if 0 in axes else slice(first, end)
-        new[place] = part.flip(axes) if axes else part
+        new[place] = part.flip(axes)
 
 
 def _roughen(image: Tensor, std: float, seed: int) -> None:
