@@ -66,6 +66,7 @@ with loading.worker_failures():
 SHARED = """
 import subprocess, sys, torch
 from octathlon.errors import OctathlonError
+from octathlon.nn import shared_memory
 from octathlon.nn.loading import check_room, load
 
 def refused(work):
@@ -78,9 +79,17 @@ class Large(torch.utils.data.Dataset):
     def __getitem__(self, key):
         return torch.zeros(3 << 20)
 
+class Filled(torch.utils.data.Dataset):
+    def __getitem__(self, rows):
+        made = shared_memory.empty((rows, 3), torch.int16)
+        return made.is_shared(), shared_memory.tensor_bytes(made), made.fill_(7)
+
 check_room(torch.zeros(1 << 18), 1, 1)
 refused(lambda: check_room(torch.zeros(1 << 18), 1, 3))
 refused(lambda: list(load(Large(), range(2), workers=1, pin_memory=False)))
+shared, left, filled = next(iter(load(Filled(), [2], workers=1, pin_memory=False)))
+print(shared, left, filled.tolist())
+refused(lambda: list(load(Filled(), [2 << 20], workers=1, pin_memory=False)))
 subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", "/dev/shm"], check=True)
 refused(lambda: check_room(torch.zeros(1), 1, 1))
 """
@@ -162,13 +171,15 @@ def test_too_little_shared_memory_is_told_with_what_to_set() -> None:
         pytest.skip("needs the right to mount")
     command = [*IN_OWN_MOUNTS, "sh", "-c", SMALL, "sh", sys.executable, "-c", SHARED]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    before, during, missing = done.stdout.splitlines()
+    before, during, filled, filling, missing = done.stdout.splitlines()
     assert (
         "/dev/shm: 6 MiB are free, but batches of up to 1 MiB, by 1 loader_workers for each of 3 ranks"
         in before
     )
     assert "need 9 MiB: give it more (containers: --shm-size" in before
-    assert "MiB are free, but the loader's batches need 12 MiB: give it more" in during
+    for refusal in (during, filling):
+        assert "MiB are free, but the loader's batches need 12 MiB: give it more" in refusal
+    assert filled == f"True 0 {[[7] * 3] * 2}"
     assert "/dev/shm: not there, or read-only, but batches" in missing
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,9 +67,11 @@ def test_without_foreground_a_crop_is_random() -> None:
     assert corners == {0, 1}
 
 
-def augmented(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    image = np.arange(1, 28, dtype=np.float32).reshape(3, 3, 3)
-    return augment(image, image.astype(np.uint8), np.random.default_rng(seed))
+def augmented(seed: int, slices: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    image = np.arange(1, 9 * slices + 1, dtype=np.float32).reshape(slices, 3, 3)
+    label, new = image.astype(np.uint8), (np.empty_like(image), np.empty(image.shape, np.uint8))
+    augment(*map(torch.from_numpy, (image, label)), np.random.default_rng(seed), *map(torch.from_numpy, new))
+    return new
 
 
 def test_image_and_label_are_flipped_together_each_axis_a_third_of_the_time() -> None:
@@ -84,6 +87,17 @@ def test_image_and_label_are_flipped_together_each_axis_a_third_of_the_time() ->
     assert flips / DRAWS == pytest.approx([1 / 3] * 3, abs=0.03)
 
 
+def test_a_crop_of_several_slabs_is_flipped_as_a_whole() -> None:
+    plain = np.arange(1, 9 * 19 + 1).reshape(19, 3, 3)
+    seen = set()
+    for seed in range(200):
+        label = augmented(seed, slices=19)[1]
+        axes = tuple(axis for axis in range(3) if label[0, 0, 0] not in plain.take(0, axis))
+        assert np.array_equal(label, np.flip(plain, axes))
+        seen.add(axes)
+    assert len(seen) == 8
+
+
 def test_brightness_and_noise_have_the_references_size_and_frequency() -> None:
     factors, noises = [], []
     for seed in range(DRAWS):
@@ -94,6 +108,7 @@ def test_brightness_and_noise_have_the_references_size_and_frequency() -> None:
         else:
             difference = image - label
             noises += [difference.std()] if abs(difference.mean()) < 0.1 else []
+            assert difference.std(0).mean() > 0.3 * difference.std()  # drawn for each slice anew
     assert len(factors) / DRAWS == pytest.approx(0.1 * 0.9, abs=0.02)
     assert 1.7 <= min(factors) < 1.72 and 2.28 < max(factors) <= 2.3
     assert np.mean(factors) == pytest.approx(2.0, abs=0.05)

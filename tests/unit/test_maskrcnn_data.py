@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -102,10 +103,20 @@ def test_crowds_are_no_truth(split: Split) -> None:
         assert len(labels) == (~split.tables.of_image(number)["crowd"]).sum()
 
 
+@pytest.fixture
+def filled_memory() -> Iterator[None]:
+    """PyTorch fills new tensors, with 255 where they are bytes."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.usefixtures("filled_memory")
 def test_batches_are_padded_with_zeros_to_multiples_of_32() -> None:
     images = collate(
         [torch.full((3, 40, 100), 255, dtype=torch.uint8), torch.full((3, 96, 50), 255, dtype=torch.uint8)]
     )
+    assert images.pixels.sum() == 3 * 255 * (40 * 100 + 96 * 50)
     assert images.pixels.shape == (2, 3, 96, 128) and images.sizes.tolist() == [[40, 100], [96, 50]]
     pixels = images.normalised(MEAN, torch.channels_last).pixels
     assert pixels[0, :, 0, 0].tolist() == pytest.approx([255 - 102.9801, 255 - 115.9465, 255 - 122.7717])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from octathlon.errors import OctathlonError
 
@@ -16,8 +20,22 @@ FOLDER = Path("/dev/shm")  # noqa: S108 - Linux has no other
 REMEDY = f"give it more (containers: --shm-size; else: mount -o remount,size=... {FOLDER})"
 
 
+def empty(shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+    """A tensor to fill, for a batch. A loader's worker gets it in shared memory, where it would be copied later.
+
+    Raises:
+        OctathlonError: if there is no room for it.
+    """
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=dtype)
+    size = math.prod(shape) * dtype.itemsize
+    require(size, "the loader's batches")
+    # PyTorch's own collate does it so, for want of a public way
+    return torch.empty(0, dtype=dtype).set_(torch.UntypedStorage._new_shared(size)).view(shape)
+
+
 def tensor_bytes(batch: Any) -> int:
-    """The bytes of all tensors in `batch`, whatever holds them: what goes through shared memory."""
+    """The bytes of all tensors in `batch`, whatever holds them, that shared memory does not hold yet but will."""
     measure = _Measure(io.BytesIO())
     measure.dump(batch)
     return sum(measure.storages.values())
@@ -34,7 +52,8 @@ class _Measure(pickle.Pickler):
         if not isinstance(value, Tensor):
             return NotImplemented
         storage = value.untyped_storage()
-        self.storages[storage.data_ptr()] = storage.nbytes()
+        if not storage.is_shared():
+            self.storages[storage.data_ptr()] = storage.nbytes()
         return int, ()
 
 

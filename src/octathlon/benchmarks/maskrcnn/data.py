@@ -20,6 +20,7 @@ from octathlon.benchmarks.maskrcnn.masks import Outlines, Polygons
 from octathlon.datasets.coco.boxes import inclusive_boxes
 from octathlon.datasets.coco.loader import Split
 from octathlon.nn.pixels import subtract
+from octathlon.nn.shared_memory import empty
 
 MULTIPLE = 32
 """A batch's sides are padded to multiples of the coarsest map's stride."""
@@ -195,9 +196,10 @@ def collate(images: Sequence[Tensor]) -> Images:
     """Images into one tensor, channels last as they are, at the top left of it."""
     sizes = [(image.shape[1], image.shape[2]) for image in images]
     height, width = (-(-max(sides) // MULTIPLE) * MULTIPLE for sides in zip(*sizes, strict=True))
-    pixels = torch.zeros(len(images), height, width, 3, dtype=torch.uint8).permute(0, 3, 1, 2)
-    for padded, image in zip(pixels, images, strict=True):
-        padded[:, : image.shape[1], : image.shape[2]] = image
+    pixels = empty((len(images), height, width, 3), torch.uint8).permute(0, 3, 1, 2)
+    for padded, image, (bottom, right) in zip(pixels, images, sizes, strict=True):
+        padded[:, :bottom, :right] = image
+        padded[:, :bottom, right:] = padded[:, bottom:] = 0
     return Images(pixels, torch.tensor(sizes))
 
 

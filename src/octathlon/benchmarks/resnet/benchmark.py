@@ -30,6 +30,7 @@ from octathlon.nn.loading import load
 from octathlon.nn.pixels import memory_format, subtract
 from octathlon.nn.sampling import epoch_order, rank_batches, share_batches
 from octathlon.nn.schedules import StepSchedule, warmup_polynomial
+from octathlon.nn.shared_memory import empty
 from octathlon.nn.world import all_sum, average_batch_norm
 
 
@@ -157,7 +158,7 @@ class ImageClassification(Benchmark[Settings]):
     def _load(self, split: str, transform: Transform, keys: Iterable[Key]) -> Iterable[Batch]:
         images = Images(self.run.data, self.run.manifest, split)
         return load(
-            Batches(images, self.settings.image_size, transform),
+            Batches(images, self.settings.image_size, transform, empty),
             keys,
             workers=self.settings.loader_workers,
             pin_memory=self.run.device.type == "cuda",

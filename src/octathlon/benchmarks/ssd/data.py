@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from octathlon.benchmarks.ssd import augment
 from octathlon.datasets.coco.loader import Split
+from octathlon.nn.shared_memory import empty
 
 Key = tuple[int, Sequence[int], float]
 """What identifies a batch: the epoch, the numbers of the images, and the batch's weight."""
@@ -63,7 +64,7 @@ class TrainingBatches(Dataset[Batch]):
         images, colours, boxes, labels = zip(*samples, strict=True)
         most = max(map(len, labels))
         return Batch(
-            torch.stack(images),
+            stacked(images),
             torch.from_numpy(np.stack(colours)).float(),
             torch.from_numpy(np.stack([_filled(each, most) for each in boxes])).float(),
             torch.from_numpy(np.stack([_filled(each, most) for each in labels])),
@@ -105,4 +106,9 @@ class EvaluationBatches(Dataset[Tensor]):
     size: int
 
     def __getitem__(self, numbers: Sequence[int]) -> Tensor:
-        return torch.stack([augment.resize(self.split.image(number), self.size) for number in numbers])
+        return stacked([augment.resize(self.split.image(number), self.size) for number in numbers])
+
+
+def stacked(images: Sequence[Tensor]) -> Tensor:
+    """Images of one size as a batch."""
+    return torch.stack(list(images), out=empty((len(images), *images[0].shape), images[0].dtype))

@@ -20,6 +20,7 @@ from octathlon.datasets.kits19.loader import Batch, Cases, Crops, Key, Volumes
 from octathlon.nn.loading import load
 from octathlon.nn.sampling import balanced_share, epoch_order, rank_batches
 from octathlon.nn.schedules import StepSchedule
+from octathlon.nn.shared_memory import empty
 from octathlon.nn.world import all_sum
 
 EVALUATION_WORKERS = 2
@@ -110,7 +111,11 @@ class ImageSegmentation(Benchmark[Settings]):
         """One stream over all epochs, so that the workers never wait for an epoch or an evaluation to end."""
         if epoch != self._next_epoch:
             crops = Crops(
-                self._cases("train"), self.settings.patch_size, self.settings.oversampling, self.run.seed
+                self._cases("train"),
+                self.settings.patch_size,
+                self.settings.oversampling,
+                self.run.seed,
+                empty,
             )
             keys = islice(self._training_keys(epoch), first, None)
             self._training = iter(self._load(crops, keys, self.settings.loader_workers))
@@ -128,7 +133,7 @@ class ImageSegmentation(Benchmark[Settings]):
         if self._evaluation is None:
             cases = self._cases("eval")
             workers = min(self.settings.loader_workers, EVALUATION_WORKERS)
-            self._evaluation = self._load(Volumes(cases), self._evaluation_share(cases), workers)
+            self._evaluation = self._load(Volumes(cases, empty), self._evaluation_share(cases), workers)
         total = torch.zeros(len(self.run.manifest["classes"]) - 1, device=self.run.device)
         for volumes in self._evaluation:
             total += self._score(model, volumes)

@@ -64,17 +64,24 @@ class Images:
 
 
 class Batches(Dataset[Batch]):
-    """A data set of batches: images, uint8 of shape (N, 3, size, size), and labels, int64 of shape (N,)."""
+    """A data set of batches: images, uint8 of shape (N, 3, size, size), and labels, int64 of shape (N,).
 
-    def __init__(self, images: Images, size: int, transform: Transform) -> None:
+    Args:
+        empty: makes the images' tensor, called as `torch.empty` is.
+    """
+
+    def __init__(
+        self, images: Images, size: int, transform: Transform, empty: Callable[..., Tensor] = torch.empty
+    ) -> None:
         self._images = images
         self._size = size
         self._transform = transform
+        self._empty = empty
 
     def __getitem__(self, key: Key) -> Batch:
         epoch, numbers = key
-        shape = (len(numbers), 3, self._size, self._size)
-        images = torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
+        shape = (len(numbers), self._size, self._size, 3)  # as pictures are decoded
+        images = self._empty(shape, dtype=torch.uint8).permute(0, 3, 1, 2)
         labels = torch.empty(len(numbers), dtype=torch.int64)
         for position, number in enumerate(numbers):
             image, labels[position] = self._images.read(number)

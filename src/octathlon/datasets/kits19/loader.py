@@ -7,7 +7,8 @@ change what is trained on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from octathlon.datasets.kits19.augment import augment, foreground_crop, random_crop
-from octathlon.datasets.kits19.shards import Case, map_shard
+from octathlon.datasets.kits19.shards import map_shard
 from octathlon.errors import OctathlonError
 
 Batch = tuple[Tensor, Tensor]
@@ -32,23 +33,32 @@ class Cases:
     def __init__(self, folder: Path, manifest: Mapping[str, Any], split: str) -> None:
         self.facts: list[dict[str, Any]] = manifest["splits"][split]
         self._folder = folder
-        self._shards: dict[str, dict[str, Case]] = {}
+        self._shards: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
 
     def __len__(self) -> int:
         return len(self.facts)
 
-    def volumes(self, number: int) -> Case:
-        """Image, float32, and label, uint8, both of shape (D, H, W), which are read when they are used.
+    def volumes(self, number: int) -> tuple[Tensor, Tensor]:
+        """Image, float32, and label, uint8, both of shape (D, H, W). They are read when they are used, never written.
 
         Raises:
             OctathlonError: if the shard is missing or damaged.
         """
         name, shard = self.facts[number]["name"], self.facts[number]["shard"]
         if shard not in self._shards:
-            self._shards[shard] = map_shard(self._folder, shard)
+            mapped = map_shard(self._folder, shard)
+            self._shards[shard] = {
+                case: (_tensor(image), _tensor(label)) for case, (image, label) in mapped.items()
+            }
         if name not in self._shards[shard]:
             raise OctathlonError(f"{self._folder}: no {name} in shard {shard}; prepare kits19 again")
         return self._shards[shard][name]
+
+
+def _tensor(volume: np.ndarray) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(volume)
 
 
 class Crops(Dataset[Batch]):
@@ -57,25 +67,33 @@ class Crops(Dataset[Batch]):
     Args:
         size: voxels of a crop's side.
         oversampling: the part of the crops that aim at a foreground class.
+        empty: makes the tensors that a batch fills, called as `torch.empty` is.
     """
 
-    def __init__(self, cases: Cases, size: int, oversampling: float, seed: int) -> None:
+    def __init__(
+        self,
+        cases: Cases,
+        size: int,
+        oversampling: float,
+        seed: int,
+        empty: Callable[..., Tensor] = torch.empty,
+    ) -> None:
         self._cases = cases
         self._size = size
         self._oversampling = oversampling
         self._seed = seed
+        self._empty = empty
 
     def __getitem__(self, key: Key) -> Batch:
         epoch, places, numbers = key
         shape = (len(numbers), self._size, self._size, self._size)
-        images, labels = torch.empty(shape), torch.empty(shape, dtype=torch.uint8)
+        images, labels = self._empty(shape), self._empty(shape, dtype=torch.uint8)
         for position, (place, number) in enumerate(zip(places, numbers, strict=True)):
             rng = np.random.default_rng([self._seed, epoch, place])
-            image, label = augment(*self._crop(number, rng), rng)
-            images[position].numpy()[:], labels[position].numpy()[:] = image, label
+            augment(*self._crop(number, rng), rng, images[position], labels[position])
         return images.unsqueeze(1), labels
 
-    def _crop(self, number: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def _crop(self, number: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         facts = self._cases.facts[number]
         if rng.random() < self._oversampling:
             corner = foreground_crop(facts["shape"], self._size, facts["boxes"], rng)
@@ -87,11 +105,15 @@ class Crops(Dataset[Batch]):
 
 
 class Volumes(Dataset[Batch]):
-    """A data set of whole volumes, as batches of one."""
+    """A data set of whole volumes, as batches of one; for `empty` see `Crops`."""
 
-    def __init__(self, cases: Cases) -> None:
+    def __init__(self, cases: Cases, empty: Callable[..., Tensor] = torch.empty) -> None:
         self._cases = cases
+        self._empty = empty
 
     def __getitem__(self, number: int) -> Batch:
-        image, label = (torch.from_numpy(volume.copy()) for volume in self._cases.volumes(number))
+        image, label = (
+            self._empty(volume.shape, dtype=volume.dtype).copy_(volume)
+            for volume in self._cases.volumes(number)
+        )
         return image[None, None], label[None]
