@@ -146,7 +146,8 @@ def grow(trees, go, chains, game, node, move, max_moves):
     board[:] = trees.boards[game, node]
     key = trees.keys[game, node]
     if move < points:
-        key ^= place(board, go, chains, move, colour)
+        _, _, change = place(board, go, chains, move, colour)
+        key ^= change
         trees.passes[game, child] = 0
     else:
         trees.passes[game, child] = trees.passes[game, node] + 1
