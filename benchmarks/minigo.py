@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from timing import HEADER, compare
+from timing import HEADER, compare, seconds
 
 from octathlon import config, registry
 from octathlon.benchmarks.minigo import turns
@@ -29,6 +29,7 @@ from octathlon.benchmarks.minigo.compiled import kernel
 from octathlon.benchmarks.minigo.features import PLANES
 from octathlon.benchmarks.minigo.game import Game
 from octathlon.benchmarks.minigo.gtp import GNU_GO, engine
+from octathlon.benchmarks.minigo.kernels import rehearse
 from octathlon.benchmarks.minigo.players import player
 from octathlon.benchmarks.minigo.rules import (
     BLACK,
@@ -44,6 +45,7 @@ from octathlon.benchmarks.minigo.rules import (
     remembers,
 )
 from octathlon.benchmarks.minigo.search import Evaluate, Search
+from octathlon.benchmarks.minigo.selfplay import play_games
 from octathlon.benchmarks.minigo.tree import advance
 from octathlon.contracts import Run
 from octathlon.harness.clock import wall_clock
@@ -54,6 +56,8 @@ from octathlon.receipts import read_json
 GAMES = 60
 """Against each opponent, or at random."""
 VISITS = 200
+MOVES, CORES = 200, 32
+"""Of a game of self-play, and of the machine, by which a generation's time is told."""
 
 
 class Room(NamedTuple):
@@ -227,6 +231,32 @@ def speed() -> None:
             lambda bot=bot, game=game: bot(1, VISITS).mcts_search(game.new_initial_state()),
             "One random game for each new position in both. Ours also writes what a network would see.",
         )
+
+
+def generation() -> None:
+    """Print how long a generation of self-play takes by what trees cost at full scale; the network costs nothing."""
+    settings = config.resolve("benchmarks", "minigo", "full", {"max_moves": MOVES})
+    rng, visits = np.random.default_rng(1), 0
+    logits = rng.normal(0, 2, (8 * settings.concurrent_games, settings.board_size**2 + 1)).astype(np.float32)
+    values = rng.normal(0, 0.1, len(logits)).astype(np.float32)
+
+    def evaluate(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        nonlocal visits
+        visits += len(planes)
+        first = rng.integers(len(logits) - len(planes))
+        return logits[first : first + len(planes)], values[first : first + len(planes)]
+
+    rehearse(settings)
+    shorter = settings.model_copy(update={"readouts": settings.readouts // 8, "fast_readouts": 10})
+    each = seconds(lambda: play_games(shorter, evaluate, settings.concurrent_games, [1])) / visits
+    readouts = settings.full_share * settings.readouts + (1 - settings.full_share) * settings.fast_readouts
+    games = settings.min_selfplay_games
+    print(
+        f"minigo, self-play at full scale: {each * 1e6:.1f} CPU us for a visit, whatever the network takes. Then "
+        f"{CORES} cores need {games * MOVES * readouts * each / CORES:,.0f} s for a generation, if it has {games:,} "
+        f"games of {MOVES} moves and a move {readouts:.0f} visits. Measured with {settings.concurrent_games} games at "
+        "once, searches of an eighth of the readouts, and made-up answers of a network."
+    )
 
 
 class Opponent:
