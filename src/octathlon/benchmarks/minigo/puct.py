@@ -153,21 +153,20 @@ def _set_priors(trees, game, node, source, logits):
     """The softmax of the logits over the moves that may be played."""
     points = len(source)
     priors = trees.priors[game, node]
-    largest = logits[points] if priors[points] >= 0 else np.float32(-np.inf)
-    for point in range(points):
-        if priors[source[point]] >= 0:
-            largest = max(largest, logits[point])
-    total = np.float32(0)
-    for point in range(points + 1):
+    playable, weights = np.empty(points + 1, np.int16), np.empty(points + 1, np.float32)
+    count = 0
+    for point in range(points + 1):  # without branches: which moves may be played is hard to foresee
         action = source[point] if point < points else points
-        if priors[action] >= 0:
-            priors[action] = np.exp(logits[point] - largest)
-            total += priors[action]
-    trees.choices[game, node] = 0
-    for action in range(points + 1):
-        if priors[action] >= 0:
-            priors[action] /= total
-            trees.choices[game, node] += 1
+        playable[count], weights[count] = action, logits[point]
+        count += priors[action] >= 0
+    largest = weights[:count].max()
+    total = np.float32(0)
+    for index in range(count):
+        weights[index] = np.exp(weights[index] - largest)
+        total += weights[index]
+    for index in range(count):
+        priors[playable[index]] = weights[index] / total
+    trees.choices[game, node] = count
 
 
 @kernel

@@ -25,9 +25,7 @@ class Geometry(NamedTuple):
     """What is the same on all boards of a size, of `points` points."""
 
     neighbours: np.ndarray
-    """int16 of shape (points, 4); off the board: `points`"""
-    sides: np.ndarray
-    """int16 of shape (points + 1,): how many neighbours of a point are off the board"""
+    """uint16 (numba sees to negative numbers at each access) of shape (points, 4); off the board: `points`"""
     zobrist: np.ndarray
     """uint64 of shape (2, points): white, black"""
     symmetries: np.ndarray
@@ -50,14 +48,13 @@ class Chains(NamedTuple):
 @cache
 def geometry(size: int) -> Geometry:
     """The tables of a board of `size` lines."""
-    board = np.full((size + 2, size + 2), size * size, np.int16)
+    board = np.full((size + 2, size + 2), size * size, np.uint16)
     board[1:-1, 1:-1] = points = np.arange(size * size, dtype=np.int16).reshape(size, size)
     around = [board[:-2, 1:-1], board[1:-1, :-2], board[1:-1, 2:], board[2:, 1:-1]]
     neighbours = np.stack([side.ravel() for side in around], axis=1)
     turned = [np.rot90(flipped, turns) for flipped in (points, points.T) for turns in range(4)]
     return Geometry(
         neighbours=neighbours,
-        sides=np.append((neighbours == size * size).sum(axis=1), 0).astype(np.int16),
         zobrist=np.random.default_rng(19).integers(1 << 64, size=(2, size * size), dtype=np.uint64),
         symmetries=np.stack([board.ravel() for board in turned]),
     )
