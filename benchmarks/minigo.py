@@ -1,12 +1,13 @@
 """MiniGo's engine, search and self-play beside OpenSpiel's, in one run; or how strong mini's model gets.
 
     pip install --no-deps open_spiel==2.0.2
-    python benchmarks/minigo.py              speed, in CPU seconds of one thread
+    python benchmarks/minigo.py              speed, in CPU seconds of one thread, and what it makes of a generation
     python benchmarks/minigo.py --strength   a mini run, then games against a random player and GNU Go, if that is there
 
-Random games draw each move among all legal ones, as OpenSpiel's own rollouts do, in C++ as in its search; a search
-asks, on both sides, for the result of one such game at each new position. OpenSpiel knows no superko: a position that
-comes back ends its games. The other Go engines for Python: sente has no wheels from Python 3.11 on; pgx needs JAX.
+Each move of a random game is any legal one with the same probability, as in OpenSpiel's own rollouts, in C++ as in its
+search; a search asks, on both sides, for the result of one such game at each new position. OpenSpiel knows no superko:
+a position that comes back ends its games. The other Go engines for Python: sente has no wheels from Python 3.11 on;
+pgx needs JAX.
 """
 
 from __future__ import annotations
@@ -219,7 +220,7 @@ def speed() -> None:
             lambda ours=ours: [ours.play() for _ in range(GAMES)],
             "OpenSpiel",
             lambda bot=bot, game=game: bot(GAMES, 1).mcts_search(game.new_initial_state()),
-            "Its rollouts in C++. Ours also forbids positions that come back.",
+            "Its rollouts in C++ list all legal moves. Ours draw until one is legal, and let no position come back.",
             GAMES * mean_length(game),
         )
         compare(
@@ -252,7 +253,7 @@ def generation() -> None:
     readouts = settings.full_share * settings.readouts + (1 - settings.full_share) * settings.fast_readouts
     games = settings.min_selfplay_games
     print(
-        f"minigo, self-play at full scale: {each * 1e6:.1f} CPU us for a visit, whatever the network takes. Then "
+        f"* minigo, self-play at full scale: {each * 1e6:.1f} CPU us for a visit, whatever the network takes. Then "
         f"{CORES} cores need {games * MOVES * readouts * each / CORES:,.0f} s for a generation, if it has {games:,} "
         f"games of {MOVES} moves and a move {readouts:.0f} visits. Measured with {settings.concurrent_games} games at "
         "once, searches of an eighth of the readouts, and made-up answers of a network."
@@ -347,4 +348,8 @@ def prepared(folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    strength() if "--strength" in sys.argv[1:] else speed()
+    if "--strength" in sys.argv[1:]:
+        strength()
+    else:
+        speed()
+        generation()
