@@ -1,12 +1,13 @@
 """MiniGo's engine, search and self-play beside OpenSpiel's, in one run; or how strong mini's model gets.
 
     pip install --no-deps open_spiel==2.0.2
-    python benchmarks/minigo.py              speed, in CPU seconds of one thread
+    python benchmarks/minigo.py              speed, in CPU seconds of one thread, and what it makes of a generation
     python benchmarks/minigo.py --strength   a mini run, then games against a random player and GNU Go, if that is there
 
-Random games draw each move among all legal ones, as OpenSpiel's own rollouts do, in C++ as in its search; a search
-asks, on both sides, for the result of one such game at each new position. OpenSpiel knows no superko: a position that
-comes back ends its games. The other Go engines for Python: sente has no wheels from Python 3.11 on; pgx needs JAX.
+Each move of a random game is any legal one with the same probability, as in OpenSpiel's own rollouts, in C++ as in its
+search; a search asks, on both sides, for the result of one such game at each new position. OpenSpiel knows no superko:
+a position that comes back ends its games. The other Go engines for Python: sente has no wheels from Python 3.11 on;
+pgx needs JAX.
 """
 
 from __future__ import annotations
@@ -15,23 +16,38 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from timing import HEADER, compare
+from timing import HEADER, compare, seconds
 
 from octathlon import config, registry
 from octathlon.benchmarks.minigo import turns
+from octathlon.benchmarks.minigo.area import area
 from octathlon.benchmarks.minigo.benchmark import SelfPlay
 from octathlon.benchmarks.minigo.compiled import kernel
-from octathlon.benchmarks.minigo.features import PLANES, find_legal
+from octathlon.benchmarks.minigo.features import PLANES
 from octathlon.benchmarks.minigo.game import Game
 from octathlon.benchmarks.minigo.gtp import GNU_GO, engine
+from octathlon.benchmarks.minigo.kernels import rehearse
 from octathlon.benchmarks.minigo.players import player
-from octathlon.benchmarks.minigo.rules import BLACK, BORDER, KOMI, empty_chains, geometry
+from octathlon.benchmarks.minigo.rules import (
+    BLACK,
+    BORDER,
+    EMPTY,
+    KOMI,
+    WHITE,
+    empty_board,
+    empty_chains,
+    geometry,
+    place,
+    remember,
+    remembers,
+)
 from octathlon.benchmarks.minigo.search import Evaluate, Search
-from octathlon.benchmarks.minigo.tree import OVER, ROOT, advance, plant, reset
+from octathlon.benchmarks.minigo.selfplay import play_games
+from octathlon.benchmarks.minigo.tree import advance
 from octathlon.contracts import Run
 from octathlon.harness.clock import wall_clock
 from octathlon.harness.events import Events
@@ -41,20 +57,99 @@ from octathlon.receipts import read_json
 GAMES = 60
 """Against each opponent, or at random."""
 VISITS = 200
+MOVES, CORES = 200, 32
+"""Of a game of self-play, and of the machine, by which a generation's time is told."""
+
+
+class Room(NamedTuple):
+    """What random games are played in; arrays of a board's size but where said."""
+
+    board: np.ndarray
+    before: np.ndarray
+    """The board before a move."""
+    order: np.ndarray
+    """int16: the empty points first."""
+    stood: np.ndarray
+    """Where stones of White and of Black have been in the game, bool of shape (2, points)"""
+    seen: np.ndarray
+    """The keys of its positions, see `rules.remember`."""
+    owned: np.ndarray
+
+
+def furnish(size: int, most: int) -> Room:
+    """Room for games of at most so many moves."""
+    points = size * size
+    return Room(
+        board=empty_board(size),
+        before=empty_board(size),
+        order=np.zeros(points, np.int16),
+        stood=np.zeros((2, points), np.bool_),
+        seen=np.zeros(1 << (2 * most).bit_length(), np.uint64),
+        owned=np.zeros(points, np.int8),
+    )
 
 
 @kernel
-def play_randomly(trees, go, chains, legal, max_moves):
-    """Play the one game of `trees` to its end with random moves, passes among them; returns how many it has then."""
-    while trees.states[0, 0] != OVER:
-        find_legal(trees, go, chains, 0, ROOT, False, legal)
-        left = np.random.randint((legal > 0).sum())  # noqa: NPY002 - numba's
-        move = -1
-        while left >= 0:
-            move += 1
-            left -= legal[move] > 0
-        advance(trees, go, chains, 0, move, max_moves, False)
-    return trees.lengths[0]
+def play_randomly(room, go, chains, colour, max_moves):
+    """Go on from `room.board`, `colour` first, until two passes; returns (how many moves, whether Black won)."""
+    count = begin(room)
+    key, moves, passes = np.uint64(1), 0, 0  # keys count from where the game begins; 0 would be none
+    remember(room.seen, key)
+    while moves < max_moves and passes < 2:
+        index, taken, change = draw(room, go, chains, colour, key, count)
+        if index == count:
+            passes += 1
+        else:
+            count -= 1
+            point = room.order[index]
+            room.order[index] = room.order[count]
+            for back in range(taken):
+                room.order[count + back] = chains.stack[back]
+            count += taken
+            room.stood[int(colour == BLACK), point] = True
+            key ^= change
+            remember(room.seen, key)
+            passes = 0
+        moves += 1
+        colour = -colour
+    return moves, area(room.board, go, chains, room.owned) > KOMI
+
+
+@kernel
+def begin(room):
+    """Enter what is on the board; returns how many points are empty."""
+    room.seen[:] = 0
+    count = 0
+    for point in range(len(room.order)):
+        stone = room.board[point]
+        room.stood[0, point], room.stood[1, point] = stone == WHITE, stone == BLACK
+        if stone == EMPTY:
+            room.order[count] = point
+            count += 1
+    return count
+
+
+@kernel
+def draw(room, go, chains, colour, key, count):
+    """Make a move drawn among all that are legal: whatever is drawn first and legal is as likely as any other.
+
+    Returns:
+        (its place in the order, or `count`, a pass; stones captured; change of the key)
+    """
+    left = count
+    room.before[:] = room.board
+    while True:
+        index = np.random.randint(left + 1)  # noqa: NPY002 - numba's
+        if index == left:
+            return count, 0, np.uint64(0)
+        point = room.order[index]
+        lives, taken, change = place(room.board, go, chains, point, colour)
+        stood = room.stood[int(colour == BLACK), point]  # elsewhere no position can come back
+        if lives and not (stood and remembers(room.seen, key ^ change)):
+            return index, taken, change
+        room.board[:] = room.before
+        left -= 1
+        room.order[index], room.order[left] = room.order[left], point
 
 
 class Rollouts:
@@ -62,28 +157,23 @@ class Rollouts:
 
     def __init__(self, size: int) -> None:
         self._size, self._most = size, 2 * size * size
-        self._go, self._chains = geometry(size), empty_chains(size)
-        self._trees, self._legal = plant(1, 2, size, self._most), np.empty(size * size + 1, np.int8)
+        self._go, self._chains, self._room = geometry(size), empty_chains(size), furnish(size, self._most)
 
     def play(self) -> int:
         """A game from its beginning; how many moves it has."""
-        reset(self._trees, 0, np.uint64(0))
-        return self._go_on()
+        return self._go_on(EMPTY, BLACK)[0]
 
     def evaluate(self, planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """No preference among moves, and who wins one game each."""
         values = np.empty(len(planes), np.float32)
         for number, seen in enumerate(planes.reshape(len(planes), PLANES, -1)):
-            reset(self._trees, 0, np.uint64(0))
-            black = seen[8, 0] == 1
-            self._trees.to_move[0, 0] = BLACK if black else -BLACK
-            self._trees.boards[0, 0, :-1] = (seen[0].astype(np.int8) - seen[1]) * (1 if black else -1)
-            self._go_on()
-            values[number] = self._trees.first[0, 0]
+            colour = BLACK if seen[8, 0] else WHITE
+            values[number] = 1 if self._go_on((seen[0].astype(np.int8) - seen[1]) * colour, colour)[1] else -1
         return np.zeros((len(planes), self._size**2 + 1), np.float32), values
 
-    def _go_on(self) -> int:
-        return play_randomly(self._trees, self._go, self._chains, self._legal, self._most)
+    def _go_on(self, stones: np.ndarray | int, colour: int) -> tuple[int, bool]:
+        self._room.board[:-1] = stones
+        return play_randomly(self._room, self._go, self._chains, colour, self._most)
 
 
 def search(size: int, games: int, evaluate: Evaluate) -> None:
@@ -130,7 +220,7 @@ def speed() -> None:
             lambda ours=ours: [ours.play() for _ in range(GAMES)],
             "OpenSpiel",
             lambda bot=bot, game=game: bot(GAMES, 1).mcts_search(game.new_initial_state()),
-            "Its rollouts in C++. Ours also forbids positions that come back.",
+            "Its rollouts in C++ list all legal moves. Ours draw until one is legal, and let no position come back.",
             GAMES * mean_length(game),
         )
         compare(
@@ -142,6 +232,32 @@ def speed() -> None:
             lambda bot=bot, game=game: bot(1, VISITS).mcts_search(game.new_initial_state()),
             "One random game for each new position in both. Ours also writes what a network would see.",
         )
+
+
+def generation() -> None:
+    """Print how long a generation of self-play takes by what trees cost at full scale; the network costs nothing."""
+    settings = config.resolve("benchmarks", "minigo", "full", {"max_moves": MOVES})
+    rng, visits = np.random.default_rng(1), 0
+    logits = rng.normal(0, 2, (8 * settings.concurrent_games, settings.board_size**2 + 1)).astype(np.float32)
+    values = rng.normal(0, 0.1, len(logits)).astype(np.float32)
+
+    def evaluate(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        nonlocal visits
+        visits += len(planes)
+        first = rng.integers(len(logits) - len(planes))
+        return logits[first : first + len(planes)], values[first : first + len(planes)]
+
+    rehearse(settings)
+    shorter = settings.model_copy(update={"readouts": settings.readouts // 8, "fast_readouts": 10})
+    each = seconds(lambda: play_games(shorter, evaluate, settings.concurrent_games, [1])) / visits
+    readouts = settings.full_share * settings.readouts + (1 - settings.full_share) * settings.fast_readouts
+    games = settings.min_selfplay_games
+    print(
+        f"* minigo, self-play at full scale: {each * 1e6:.1f} CPU us for a visit, whatever the network takes. Then "
+        f"{CORES} cores need {games * MOVES * readouts * each / CORES:,.0f} s for a generation, if it has {games:,} "
+        f"games of {MOVES} moves and a move {readouts:.0f} visits. Measured with {settings.concurrent_games} games at "
+        "once, searches of an eighth of the readouts, and made-up answers of a network."
+    )
 
 
 class Opponent:
@@ -232,4 +348,8 @@ def prepared(folder: Path) -> Path:
 
 
 if __name__ == "__main__":
-    strength() if "--strength" in sys.argv[1:] else speed()
+    if "--strength" in sys.argv[1:]:
+        strength()
+    else:
+        speed()
+        generation()

@@ -8,7 +8,7 @@ import pytest
 from octathlon.benchmarks.minigo import tree
 from octathlon.benchmarks.minigo.compiled import kernel
 from octathlon.benchmarks.minigo.features import find_legal
-from octathlon.benchmarks.minigo.rules import EMPTY, empty_chains, find_chains, geometry, try_point
+from octathlon.benchmarks.minigo.rules import EMPTY, empty_chains, find_chains, geometry, place, try_point
 
 
 @kernel
@@ -83,3 +83,23 @@ def test_what_is_legal_is_so_by_the_slow_way(size: int, games: int, positions: i
         repeated += walk.repeated
     print(repeated)
     assert repeated >= 20
+
+
+def test_placing_a_stone_does_what_trying_it_foretells() -> None:
+    """Also that of a suicide, and what it takes lies on the stack."""
+    go, chains, rng, kinds = geometry(6), empty_chains(6), np.random.default_rng(3), set()
+    for _ in range(300):
+        board = np.append(rng.choice([-1, 0, 1], 36, p=[0.35, 0.3, 0.35]), 2).astype(np.int8)
+        find_chains(board, go, chains)
+        if 0 in chains.liberties[chains.labels[:-1][board[:-1] != EMPTY]]:
+            continue  # no position of a game
+        for point in np.flatnonzero(board[:-1] == EMPTY):
+            for colour in (-1, 1):
+                lives, captures, change = try_point(board, go, chains, point, colour)
+                after, room = board.copy(), empty_chains(6)
+                placed = place(after, go, room, point, colour)
+                vanished = np.flatnonzero((board != EMPTY) & (after == EMPTY))
+                assert sorted(room.stack[: placed[1]]) == vanished.tolist()
+                assert (placed[0], placed[1] > 0, placed[2]) == (lives, captures > 0, change)
+                kinds.add((lives, captures))
+    assert kinds >= {(False, 0), (True, 0), (True, 1), (True, 2)}

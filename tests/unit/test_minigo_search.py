@@ -59,6 +59,15 @@ def visits(search: Search) -> list[int]:
     return counts.tolist()
 
 
+def children_of(trees, node: int) -> np.ndarray:
+    """Each action's node below a node of the first game; 0: none."""
+    nodes = np.zeros(trees.priors.shape[2], np.int64)
+    for child in range(1, trees.counts[0]):
+        if trees.parents[0, child] == node:
+            nodes[trees.moves[0, child]] = child
+    return nodes
+
+
 # The tree --------------------------------------------------------------------------------------------------
 
 
@@ -73,7 +82,7 @@ def test_penalty_stays_in_the_first_values():
     search = searched(27, virtual_losses=1, value_init_penalty=0.2, keep_eyes=True)
     counts = visits(search)[:-1]
     assert sum(counts) == 26 and 0 <= min(counts) < max(counts) <= 4
-    children = search.trees.children[0, 0, :-1]
+    children = children_of(search.trees, 0)[:-1]
     assert np.allclose(search.trees.totals[0, children[children > 0]], -0.2)
 
 
@@ -129,7 +138,7 @@ def test_selection_is_the_formula():
     trees, root = search.trees, search.trees.visits[0, 0]
     scores = []
     for action in range(POINTS + 1):
-        child = trees.children[0, 0, action]
+        child = children_of(trees, 0)[action]
         total = trees.totals[0, child] if child else trees.first[0, 0]
         tried = trees.visits[0, child] if child else 0
         factor = 2 * (math.log((1 + root + 19652) / 19652) + 1.25)
@@ -143,7 +152,8 @@ def test_values_and_visits_add_up():
     trees, count = search.trees, search.trees.counts[0]
     for node in range(count):
         if trees.states[0, node] == tree.EXPANDED:
-            children = trees.children[0, node][trees.children[0, node] > 0]
+            children = children_of(trees, node)
+            children = children[children > 0]
             assert trees.visits[0, node] == 1 + trees.visits[0, children].sum()
             assert (trees.parents[0, children] == node).all() and (children > node).all()
 
@@ -205,7 +215,7 @@ def test_pruning_keeps_the_best_and_only_cuts():
     scale = puct.exploration(root)
     score = turns.action_score(trees, 0, best)
     for action in np.flatnonzero(before > 0):
-        value = trees.totals[0, trees.children[0, 0, action]] / (1 + before[action])
+        value = trees.totals[0, children_of(trees, 0)[action]] / (1 + before[action])
         if action != best and value < score:
             explained = -scale * trees.priors[0, 0, action] * math.sqrt(root) / (value - score)
             assert after[action] == min(int(explained), before[action])
@@ -291,7 +301,7 @@ def test_pruning_of_restricted_choices_goes_by_the_best_of_all():
     root, score = trees.visits[0, 0], turns.action_score(trees, 0, best)
     expected = np.zeros(POINTS + 1)
     for action in np.flatnonzero(before > 0):
-        gap = trees.totals[0, trees.children[0, 0, action]] / (1 + before[action]) - score
+        gap = trees.totals[0, children_of(trees, 0)[action]] / (1 + before[action]) - score
         explained = -puct.exploration(root) * trees.priors[0, 0, action] * math.sqrt(root) / gap
         if action >= 10:
             expected[action] = max(min(int(explained), before[action]), 0)
@@ -312,7 +322,7 @@ def test_a_drawn_move_goes_on_with_the_visits_that_pruning_left():
     wanted = int(np.argmax((before - pruned)[:POINTS]))
     assert pruned[wanted] < before[wanted] and wanted != best
     fraction = (share[:wanted].sum() + share[wanted] / 2) / share.sum()
-    total = search.trees.totals[0, search.trees.children[0, 0, wanted]]
+    total = search.trees.totals[0, children_of(search.trees, 0)[wanted]]
     move = turns.take_turn(search.trees, search.go, search.chains, table, 0, 75, fraction, False)
     assert move == wanted
     turns.play(search.trees, search.go, search.chains, table, 0, move, 75, True)
@@ -328,16 +338,17 @@ def test_tree_is_kept_below_the_move():
     search = searched(150, hashed, eval_readouts=100)
     trees = search.trees
     move = int(np.argmax(visits(search)))
-    child = trees.children[0, 0, move]
+    child = children_of(trees, 0)[move]
     kept, total = trees.visits[0, child], trees.totals[0, child]
-    grandchildren = [trees.visits[0, node] for node in trees.children[0, child] if node]
+    grandchildren = [trees.visits[0, node] for node in children_of(trees, child) if node]
     tree.advance(trees, search.go, search.chains, 0, move, 75, True)
     assert (trees.visits[0, 0], trees.totals[0, 0]) == (kept, total)
-    assert [trees.visits[0, node] for node in trees.children[0, 0] if node] == grandchildren
+    assert [trees.visits[0, node] for node in children_of(trees, 0) if node] == grandchildren
     assert trees.counts[0] < kept + 6
     while trees.visits[0, 0] < kept + 50:
         search.grow(np.array([True]))
-    children = trees.children[0, 0][trees.children[0, 0] > 0]
+    children = children_of(trees, 0)
+    children = children[children > 0]
     assert trees.visits[0, 0] == 1 + trees.visits[0, children].sum()
 
 

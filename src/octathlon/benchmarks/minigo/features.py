@@ -13,7 +13,7 @@ HISTORY = 4
 NEAR = 7
 """Of a count of neighbours, the bits; 4 are all."""
 TAKEN, SAFE, ATARI, FOE = 1, 8, 64, 512
-"""One neighbour in each of the four counts of `_count_around`."""
+"""One neighbour in each of the four counts of `_weigh`."""
 
 
 @kernel
@@ -26,9 +26,10 @@ def find_legal(trees, go, chains, game, node, keep_eyes, legal):
     points = trees.boards.shape[2] - 1
     board, colour = trees.boards[game, node], trees.to_move[game, node]
     find_chains(board, go, chains)
-    _count_around(board, go, chains, colour)
-    for point in range(points):  # without branches, so that several points are done at once
-        met = chains.marks[point]
+    _weigh(board, chains, colour)
+    for point in range(points):
+        near = go.neighbours[point]
+        met = chains.marks[near[0]] + chains.marks[near[1]] + chains.marks[near[2]] + chains.marks[near[3]]
         free, takes = met & NEAR < 4 * TAKEN, met & NEAR * ATARI != 0
         may = (board[point] == EMPTY) & (free | (met & NEAR * SAFE != 0) | takes)
         eye = (met & NEAR == 4 * TAKEN) & (met < FOE)
@@ -40,20 +41,18 @@ def find_legal(trees, go, chains, game, node, keep_eyes, legal):
 
 
 @kernel
-def _count_around(board, go, chains, colour):
-    """Count around each point what a stone of `colour` there would meet, in `chains.marks`, by three bits each.
+def _weigh(board, chains, colour):
+    """What each point adds to the counts of its neighbours, in `chains.marks`: a stone of `colour` there would meet it.
 
-    TAKEN: neighbours that are not empty; SAFE: own stones with another liberty; ATARI: others with no other one; FOE:
-    others.
+    By three bits each, TAKEN: it is not empty; SAFE: an own stone with another liberty; ATARI: another with no other
+    one; FOE: another.
     """
-    around = chains.marks
-    around[:] = go.sides
-    for point in range(len(board) - 1):
-        if board[point] != EMPTY:
-            last = chains.liberties[chains.labels[point]] == 1
-            met = TAKEN + (SAFE * (not last) if board[point] == colour else FOE + ATARI * last)
-            for near in go.neighbours[point]:
-                around[near] += met
+    points = len(board) - 1
+    for point in range(points):  # without branches, as all that follows
+        last = chains.liberties[chains.labels[point]] == 1
+        own = (board[point] == colour) * (TAKEN + SAFE * (not last))
+        chains.marks[point] = own + (board[point] == -colour) * (TAKEN + FOE + ATARI * last)
+    chains.marks[points] = TAKEN
 
 
 @kernel

@@ -50,7 +50,8 @@ class Game:
             find_chains(self.board, self._go, self._chains)
             if not self._is_legal(move):
                 raise ValueError(f"illegal move {move} after {self.moves}")
-            self._key ^= place(self.board, self._go, self._chains, move, self.to_move)
+            _, _, change = place(self.board, self._go, self._chains, move, self.to_move)
+            self._key ^= change
             self._seen.add(self._key)
         self.moves.append(move)
         self.to_move = -self.to_move

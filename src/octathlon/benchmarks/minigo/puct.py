@@ -11,7 +11,7 @@ import numpy as np
 
 from octathlon.benchmarks.minigo.compiled import kernel
 from octathlon.benchmarks.minigo.features import choose_symmetry, find_legal, write_planes
-from octathlon.benchmarks.minigo.tree import EXPANDED, OVER, ROOT, grow
+from octathlon.benchmarks.minigo.tree import EXPANDED, OVER, ROOT, child_of, find_untried, grow
 
 C_BASE, C_INIT = 19652.0, 1.25
 
@@ -27,21 +27,24 @@ def exploration(visits):
 
 @kernel
 def best_action(trees, game, node):
-    """The action with the greatest value and bonus for the player to move."""
+    """The action with the greatest value and bonus for the player to move, the first of several.
+
+    Of those that were not tried, whose value is the same, it can but be the one with the greatest prior.
+    """
     sign = trees.to_move[game, node]
     visits = trees.visits[game, node]
     bonus = exploration(visits) * np.sqrt(max(1.0, visits - 1.0))
-    best, best_score = -1, -np.inf
-    for action in range(trees.priors.shape[2]):
-        prior = trees.priors[game, node, action]
-        if prior < 0:
-            continue
-        child = trees.children[game, node, action]
-        total = trees.totals[game, child] if child else trees.first[game, node]
-        tried = trees.visits[game, child] if child else 0
-        score = (sign * total + bonus * prior) / (1.0 + tried)
-        if score > best_score:
+    best, best_score = np.int64(trees.untried[game, node]), -np.inf
+    if best >= 0:
+        best_score = sign * trees.first[game, node] + bonus * trees.priors[game, node, best]
+    child = trees.youngest[game, node]
+    while child:
+        action = np.int64(trees.moves[game, child])
+        total = sign * trees.totals[game, child] + bonus * trees.priors[game, node, action]
+        score = total / (1.0 + trees.visits[game, child])
+        if score > best_score or (score == best_score and action < best):
             best, best_score = action, score
+        child = trees.elders[game, child]
     return best
 
 
@@ -51,8 +54,11 @@ def _descend(trees, go, chains, game, max_moves):
     node = ROOT
     while trees.states[game, node] == EXPANDED:
         action = best_action(trees, game, node)
-        child = trees.children[game, node, action]
-        node = child if child else grow(trees, go, chains, game, node, action, max_moves)
+        if action == trees.untried[game, node]:
+            find_untried(trees, game, node, action)
+            node = np.int64(grow(trees, go, chains, game, node, action, max_moves))
+        else:
+            node = np.int64(child_of(trees, game, node, action))
     return node
 
 
@@ -135,7 +141,7 @@ def expand_leaves(trees, go, found, count, logits, values, penalty, noise_weight
         _set_priors(trees, game, node, go.symmetries[symmetry], logits[index])
         if node == 0 and trees.noisy[game]:
             _mix_noise(trees, game, noise_weight)
-        trees.children[game, node] = 0
+        find_untried(trees, game, node, np.int64(-1))
         trees.states[game, node] = EXPANDED
         trees.first[game, node] = min(max(value - trees.to_move[game, node] * penalty, -1.0), 1.0)
         _lose(trees, game, node, -trees.losses[game, node])
@@ -147,21 +153,20 @@ def _set_priors(trees, game, node, source, logits):
     """The softmax of the logits over the moves that may be played."""
     points = len(source)
     priors = trees.priors[game, node]
-    largest = logits[points] if priors[points] >= 0 else np.float32(-np.inf)
-    for point in range(points):
-        if priors[source[point]] >= 0:
-            largest = max(largest, logits[point])
-    total = np.float32(0)
-    for point in range(points + 1):
+    playable, weights = np.empty(points + 1, np.int16), np.empty(points + 1, np.float32)
+    count = 0
+    for point in range(points + 1):  # without branches: which moves may be played is hard to foresee
         action = source[point] if point < points else points
-        if priors[action] >= 0:
-            priors[action] = np.exp(logits[point] - largest)
-            total += priors[action]
-    trees.choices[game, node] = 0
-    for action in range(points + 1):
-        if priors[action] >= 0:
-            priors[action] /= total
-            trees.choices[game, node] += 1
+        playable[count], weights[count] = action, logits[point]
+        count += priors[action] >= 0
+    largest = weights[:count].max()
+    total = np.float32(0)
+    for index in range(count):
+        weights[index] = np.exp(weights[index] - largest)
+        total += weights[index]
+    for index in range(count):
+        priors[playable[index]] = weights[index] / total
+    trees.choices[game, node] = count
 
 
 @kernel

@@ -25,9 +25,7 @@ class Geometry(NamedTuple):
     """What is the same on all boards of a size, of `points` points."""
 
     neighbours: np.ndarray
-    """int16 of shape (points, 4); off the board: `points`"""
-    sides: np.ndarray
-    """int16 of shape (points + 1,): how many neighbours of a point are off the board"""
+    """uint16 (numba sees to negative numbers at each access) of shape (points, 4); off the board: `points`"""
     zobrist: np.ndarray
     """uint64 of shape (2, points): white, black"""
     symmetries: np.ndarray
@@ -50,14 +48,13 @@ class Chains(NamedTuple):
 @cache
 def geometry(size: int) -> Geometry:
     """The tables of a board of `size` lines."""
-    board = np.full((size + 2, size + 2), size * size, np.int16)
+    board = np.full((size + 2, size + 2), size * size, np.uint16)
     board[1:-1, 1:-1] = points = np.arange(size * size, dtype=np.int16).reshape(size, size)
     around = [board[:-2, 1:-1], board[1:-1, :-2], board[1:-1, 2:], board[2:, 1:-1]]
     neighbours = np.stack([side.ravel() for side in around], axis=1)
     turned = [np.rot90(flipped, turns) for flipped in (points, points.T) for turns in range(4)]
     return Geometry(
         neighbours=neighbours,
-        sides=np.append((neighbours == size * size).sum(axis=1), 0).astype(np.int16),
         zobrist=np.random.default_rng(19).integers(1 << 64, size=(2, size * size), dtype=np.uint64),
         symmetries=np.stack([board.ravel() for board in turned]),
     )
@@ -137,41 +134,49 @@ def try_point(board, go, chains, point, colour):
 
 @kernel
 def place(board, go, chains, point, colour):
-    """Put a stone on a point that is legal, and take what it captures; returns the change of the position's key.
+    """Put a stone on an empty point and take what it captures.
 
-    Of `chains` only the room is used.
+    Of `chains` only the room is used; the points that were taken come first in its stack.
+
+    Returns:
+        As `try_point`, but how many stones were captured. A suicide stays on the board.
     """
     board[point] = colour
-    key = go.zobrist[int(colour == BLACK), point]
+    key, taken = go.zobrist[int(colour == BLACK), point], 0
     for near in go.neighbours[point]:
         if board[near] == -colour:
-            key ^= _capture(board, go, chains, near)
-    return key
+            end = _find_surrounded(board, go, chains, near, taken)
+            for index in range(taken, end):
+                board[chains.stack[index]] = EMPTY
+                key ^= go.zobrist[int(colour == WHITE), chains.stack[index]]
+            taken = end
+    lives = taken > 0 or _find_surrounded(board, go, chains, point, 0) == 0
+    return lives, taken, key
 
 
 @kernel
-def _capture(board, go, chains, start):
-    """Take the chain at `start` if it has no liberty; returns the key of what was taken."""
-    colour, enemy = board[start], -board[start]
-    chains.stack[0] = start
+def _find_surrounded(board, go, chains, start, count):
+    """Put the chain at `start` on the stack after `count` other points, if it has no liberty; returns the new count."""
+    for near in go.neighbours[start]:  # nearly always there is one at once
+        if board[near] == EMPTY:
+            return count
+    colour = board[start]
+    chains.stack[count] = start
     board[start] = BORDER + 1  # visited
-    count, done, free = 1, 0, False
-    while done < count and not free:
+    done, end, free = count, count + 1, False
+    while done < end and not free:
         for near in go.neighbours[chains.stack[done]]:
             if board[near] == EMPTY:
                 free = True
                 break
             if board[near] == colour:
                 board[near] = BORDER + 1
-                chains.stack[count] = near
-                count += 1
+                chains.stack[end] = near
+                end += 1
         done += 1
-    key = np.uint64(0)
-    for index in range(count):
-        board[chains.stack[index]] = colour if free else EMPTY
-        if not free:
-            key ^= go.zobrist[int(enemy == WHITE), chains.stack[index]]
-    return key
+    for index in range(count, end):
+        board[chains.stack[index]] = colour
+    return count if free else end
 
 
 @kernel

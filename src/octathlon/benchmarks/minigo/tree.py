@@ -45,8 +45,12 @@ class Trees(NamedTuple):
     """float32 of shape (games, nodes, points + 1); negative: not to be played"""
     choices: np.ndarray
     """How many moves may be played, once a node is expanded."""
-    children: np.ndarray
-    """int16 of the shape of `priors`; 0: none"""
+    untried: np.ndarray
+    """The move without a node that has the greatest prior, the first of several; -1: none."""
+    youngest: np.ndarray
+    """A node's newest child, 0: none..."""
+    elders: np.ndarray
+    """... and, of each child, the one before it."""
     counts: np.ndarray
     """Nodes in use, of each game."""
     lengths: np.ndarray
@@ -84,7 +88,9 @@ def plant(games: int, nodes: int, size: int, max_moves: int) -> Trees:
         losses=np.zeros(each, np.int16),
         priors=np.zeros((*each, actions), np.float32),
         choices=np.zeros(each, np.int16),
-        children=np.zeros((*each, actions), np.int16),
+        untried=np.zeros(each, np.int16),
+        youngest=np.zeros(each, np.int32),
+        elders=np.zeros(each, np.int32),
         counts=np.zeros(games, np.int32),
         lengths=np.zeros(games, np.int32),
         past=np.zeros((games, HISTORY - 1, actions), np.int8),
@@ -123,7 +129,30 @@ def clear(trees, game):
     trees.visits[game, 0] = 0
     trees.totals[game, 0] = 0
     trees.losses[game, 0] = 0
+    trees.youngest[game, 0] = 0
     trees.counts[game] = 1
+
+
+@kernel
+def child_of(trees, game, node, move):
+    """The node to which `move` leads; 0: none."""
+    child = trees.youngest[game, node]
+    while child and trees.moves[game, child] != move:
+        child = trees.elders[game, child]
+    return child
+
+
+@kernel
+def find_untried(trees, game, node, last):
+    """Note which move is to be tried after `last`, -1 at first: moves are tried by their priors, the greatest first."""
+    priors = trees.priors[game, node]
+    limit = priors[last] if last >= 0 else np.float32(np.inf)
+    best, most = -1, np.float32(-1)
+    for action in range(len(priors)):
+        prior = priors[action]
+        if prior > most and prior >= 0 and (prior < limit or (prior == limit and action > last)):
+            best, most = action, prior
+    trees.untried[game, node] = best
 
 
 @kernel
@@ -132,8 +161,10 @@ def grow(trees, go, chains, game, node, move, max_moves):
     points = trees.boards.shape[2] - 1
     child = trees.counts[game]
     trees.counts[game] = child + 1
-    trees.children[game, node, move] = child
     trees.parents[game, child] = node
+    trees.elders[game, child] = trees.youngest[game, node]
+    trees.youngest[game, node] = child
+    trees.youngest[game, child] = 0
     trees.moves[game, child] = move
     trees.depths[game, child] = trees.depths[game, node] + 1
     trees.visits[game, child] = 0
@@ -146,7 +177,8 @@ def grow(trees, go, chains, game, node, move, max_moves):
     board[:] = trees.boards[game, node]
     key = trees.keys[game, node]
     if move < points:
-        key ^= place(board, go, chains, move, colour)
+        _, _, change = place(board, go, chains, move, colour)
+        key ^= change
         trees.passes[game, child] = 0
     else:
         trees.passes[game, child] = trees.passes[game, node] + 1
@@ -161,7 +193,7 @@ def grow(trees, go, chains, game, node, move, max_moves):
 @kernel
 def advance(trees, go, chains, game, move, max_moves, keep):
     """Play `move` in a game: its node becomes the root, with the tree below it if `keep`."""
-    child = trees.children[game, 0, move] if trees.states[game, 0] == EXPANDED else 0
+    child = child_of(trees, game, ROOT, move)
     if child == 0:
         child = grow(trees, go, chains, game, ROOT, move, max_moves)
     for back in range(HISTORY - 2, 0, -1):
@@ -203,12 +235,11 @@ def _move_up(trees, game, root):
         trees.losses[game, kept] = trees.losses[game, node]
         trees.priors[game, kept] = trees.priors[game, node]
         trees.choices[game, kept] = trees.choices[game, node]
-        trees.children[game, kept] = trees.children[game, node]
+        trees.untried[game, kept] = trees.untried[game, node]
+        trees.youngest[game, kept] = 0
+        if kept:
+            above = trees.parents[game, kept]
+            trees.elders[game, kept] = trees.youngest[game, above]
+            trees.youngest[game, above] = kept
         kept += 1
     trees.counts[game] = kept
-    for node in range(kept):
-        if trees.states[game, node] == EXPANDED:
-            for action in range(trees.children.shape[2]):
-                child = trees.children[game, node, action]
-                if child:
-                    trees.children[game, node, action] = places[child]

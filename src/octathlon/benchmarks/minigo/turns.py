@@ -14,7 +14,7 @@ from octathlon.benchmarks.minigo.compiled import kernel
 from octathlon.benchmarks.minigo.features import PLANES, find_legal, write_planes
 from octathlon.benchmarks.minigo.puct import exploration
 from octathlon.benchmarks.minigo.rules import BLACK, EMPTY, KOMI
-from octathlon.benchmarks.minigo.tree import EXPANDED, OVER, ROOT, advance, clear
+from octathlon.benchmarks.minigo.tree import EXPANDED, OVER, ROOT, advance, child_of, clear
 
 RESIGN = -1
 TEMPERATURE = 0.98
@@ -71,7 +71,7 @@ def sit_down(table, game, resign_at):
 @kernel
 def action_score(trees, game, action):
     """An action's value and bonus at the root, as ties are broken: with sqrt(1 + visits)."""
-    child = trees.children[game, 0, action]
+    child = child_of(trees, game, ROOT, action)
     total = trees.totals[game, child] if child else trees.first[game, 0]
     tried = trees.visits[game, child] if child else 0
     visits = trees.visits[game, 0]
@@ -82,9 +82,12 @@ def action_score(trees, game, action):
 @kernel
 def root_visits(trees, game, visits):
     """How often each action of the root was tried; -1: it may not be played."""
+    visits[:] = 0
+    child = trees.youngest[game, 0]
+    while child:
+        visits[trees.moves[game, child]] = trees.visits[game, child]
+        child = trees.elders[game, child]
     for action in range(len(visits)):
-        child = trees.children[game, 0, action]
-        visits[action] = trees.visits[game, child] if child else 0
         if trees.priors[game, 0, action] < 0:
             visits[action] = -1
 
@@ -130,7 +133,7 @@ def prune(trees, game, visits, best):
     for action in range(len(visits)):
         if action == best or visits[action] <= 0:
             continue
-        child = trees.children[game, 0, action]
+        child = child_of(trees, game, ROOT, action)
         value = trees.to_move[game, 0] * trees.totals[game, child] / (1.0 + visits[action])
         gap = value - best_score
         explained = (
@@ -208,7 +211,7 @@ def take_turn(trees, go, chains, table, game, draw_moves, fraction, keep_eyes):
     if table.full[game]:
         prune(trees, game, visits, best)
         leave_out(visits, allowed)
-        child = trees.children[game, 0, move]
+        child = child_of(trees, game, ROOT, move)
         if child:
             trees.visits[game, child] = visits[move]  # the next search goes on from what is left of them
         if table.records[game] < table.planes.shape[1]:
