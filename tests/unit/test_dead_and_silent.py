@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import signal
@@ -10,7 +11,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from threading import Event, Thread
 from typing import NamedTuple
 
 import pytest
@@ -198,6 +201,32 @@ def test_a_silent_self_play_process_ends_the_run(monkeypatch: pytest.MonkeyPatch
     told = r"self-play process \d+ was killed, as it gave no sign of life for 2 s: .*"
     with pytest.raises(OctathlonError, match=f"^{told}$"):
         _Pool(2).map(_end_by, [0, signal.SIGSTOP])
+
+
+def _busy(signs: processes.Signs, ready: Barrier) -> None:
+    Thread(target=Event().wait, daemon=True).start()  # as a library's that was there first
+    signs.begin()
+    ready.wait()
+    Event().wait()
+
+
+def test_children_end_when_their_parent_says_so_whatever_threads_they_have() -> None:
+    """Without `heeding_parents` half of them would let the signal pass."""
+    signs, ready = processes.Signs(8), multiprocessing.Barrier(9)
+    children = [multiprocessing.Process(target=_busy, args=(signs, ready), daemon=True) for _ in range(8)]
+    with processes.heeding_parents():
+        for child in children:
+            child.start()
+    ready.wait()
+    for child in children:
+        child.terminate()
+    for child in children:
+        child.join(20)
+    codes = [child.exitcode for child in children]
+    for child in children:
+        child.kill()
+    assert codes == [0] * 8
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & set(processes.ENDING)
 
 
 def test_how_a_process_ended_is_told_in_words() -> None:

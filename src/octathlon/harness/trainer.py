@@ -220,6 +220,8 @@ def _wrap(benchmark: Benchmark, model: nn.Module) -> nn.Module:
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(
         model, list(benchmark.sharded_parameters(model))
     )
-    with warnings.catch_warnings():  # of PyTorch 2.14: the argument goes, and what will replace it is not there yet
+    with (
+        warnings.catch_warnings()
+    ):  # of PyTorch 2.14: the argument goes, and what will replace it is not there yet
         warnings.simplefilter("ignore", FutureWarning)
         return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)

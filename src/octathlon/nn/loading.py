@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from octathlon.errors import OctathlonError
 from octathlon.nn import shared_memory
-from octathlon.nn.processes import Signs, kill_children, silence_of
+from octathlon.nn.processes import Signs, heeding_parents, kill_children, silence_of
 
 Key = TypeVar("Key")
 Batch = TypeVar("Batch")
@@ -129,7 +129,8 @@ class _Loader(DataLoader[Batch]):
         """Opened at once, and not with the first batch: DataLoader draws a random number for it, of which a resumed run
         must know when."""
         self._signs.watch()
-        return self._told(super().__iter__())
+        with heeding_parents():
+            return self._told(super().__iter__())
 
     def _told(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         try:

@@ -7,7 +7,8 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -27,6 +28,20 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 def end_with_parent() -> None:
     """Have the kernel kill this process when its parent ends, in whatever way."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+@contextmanager
+def heeding_parents() -> Iterator[None]:
+    """A block that starts processes which call `Signs.begin`: all of their threads are born with ENDING blocked.
+
+    A signal goes to any thread that does not block it, and a library may have one before `begin` is called: there the
+    parent's would be lost, which then waited for ever.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def kill_children() -> None:
@@ -67,15 +82,12 @@ class Signs:
         )  # of each child the process and its signs so far
 
     def begin(self) -> None:
-        """To be called in each child when it starts: give signs from now on, and end with the parent.
+        """To be called in each child, started by `heeding_parents`: give signs from now on, and end with the parent.
 
         Schedulers tell all processes of a job that its time ends, but only the parent knows what is still needed:
         SIGTERM counts if it is from there.
         """
         end_with_parent()
-        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-        for each in ENDING:
-            signal.signal(each, signal.SIG_IGN)  # for threads that were there before, with masks of their own
         with self._claimed.get_lock():
             number = self._claimed.value
             self._claimed.value += 1

@@ -26,7 +26,7 @@ from octathlon.benchmarks.minigo.settings import Settings
 from octathlon.datasets.minigo_models.rows import row_type
 from octathlon.errors import OctathlonError
 from octathlon.nn import shared_memory
-from octathlon.nn.processes import Signs, ending, silence_of
+from octathlon.nn.processes import Signs, ending, heeding_parents, silence_of
 from octathlon.nn.sampling import rank_share
 
 
@@ -122,7 +122,8 @@ class _Pool:
         Raises:
             OctathlonError: if a process died or fell silent.
         """
-        futures = [self._pool.submit(work, task) for task in tasks]
+        with heeding_parents():
+            futures = [self._pool.submit(work, task) for task in tasks]
         players = active_children()
         try:
             return [future.result() for future in futures]
