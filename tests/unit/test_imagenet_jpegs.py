@@ -118,5 +118,7 @@ def test_without_the_wheel_pictures_are_decoded_whole(other_package: Path) -> No
 
 def test_a_wheel_that_does_not_work_is_told(other_package: Path) -> None:
     (other_package / "nvimgcodec.py").write_text("raise ImportError('no libfoo')")
-    with pytest.raises(OctathlonError, match=r"nvidia-nvimgcodec-cu13 does not work \(no libfoo\): install"):
+    with pytest.raises(
+        OctathlonError, match=r"nvidia-nvimgcodec-cu13 does not work \(no libfoo\); mend that"
+    ):
         open_jpeg(encode(20, 20))

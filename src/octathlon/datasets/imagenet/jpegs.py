@@ -65,7 +65,10 @@ def open_whole(content: np.ndarray) -> Tensor:
 
 
 class _Codec:
-    """nvImageCodec's decoder without a GPU, in this thread."""
+    """nvImageCodec's decoder without a GPU, in this thread.
+
+    With these arguments 0.9 never loads the CUDA driver, which a forked worker may not use; 0.8 did for its buffers.
+    """
 
     def __init__(self) -> None:
         from nvidia import nvimgcodec as library
@@ -85,7 +88,8 @@ class _Codec:
             return None
         region = self.library.Region(rows.start, columns.start, rows.stop, columns.stop)
         pixels = self._decoder.decode(stream.get_sub_code_stream(region=region), params=self._as_stored)
-        return None if pixels is None else torch.from_numpy(np.asarray(pixels)).permute(2, 0, 1)
+        # np.asarray would take another way in, which leaks 32 bytes a picture
+        return None if pixels is None else torch.from_numpy(pixels.__array__()).permute(2, 0, 1)
 
 
 @cache
@@ -98,13 +102,14 @@ def _codec(_process: int) -> _Codec | None:
     if not (find_spec("nvidia") and (found := find_spec("nvidia.nvimgcodec"))):
         return None
     plugins = [*Path(str(found.origin)).parent.glob("extensions/libjpeg_turbo_ext.so*")]
-    with TemporaryDirectory() as folder:
-        for plugin in plugins:
-            Path(folder, plugin.name).symlink_to(plugin)
-        os.environ |= {"NVIMGCODEC_EXTENSIONS_PATH": folder, "PYNVIMGCODEC_VERBOSITY": "0"}
-        try:
+    try:
+        with TemporaryDirectory() as folder:
+            for plugin in plugins:
+                Path(folder, plugin.name).symlink_to(plugin)
+            os.environ |= {"NVIMGCODEC_EXTENSIONS_PATH": folder, "PYNVIMGCODEC_VERBOSITY": "0"}
             return _Codec()
-        except (ImportError, RuntimeError) as error:
-            raise OctathlonError(
-                f"nvidia-nvimgcodec-cu13 does not work ({error}): install the version of envs/requirements.lock"
-            ) from error
+    except (ImportError, OSError, RuntimeError) as error:
+        raise OctathlonError(
+            f"nvidia-nvimgcodec-cu13 does not work ({error}); mend that, or install the version of "
+            "envs/requirements.lock"
+        ) from error
