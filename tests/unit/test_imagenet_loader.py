@@ -14,7 +14,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from octathlon.datasets.imagenet.loader import Batches, CentralCrop, Images, RandomCrops
 from octathlon.datasets.imagenet.shards import shard_files, write_shard
-from octathlon.datasets.imagenet.transforms import eval_transform
+from octathlon.datasets.imagenet.transforms import Crop, Picture, eval_transform
 from octathlon.errors import OctathlonError
 from octathlon.nn.loading import load
 from octathlon.receipts import read_json
@@ -48,10 +48,16 @@ def test_any_image_is_read_in_any_order(prepared: Prepared, split: str) -> None:
     images, expected = Images(*prepared, split), originals(prepared, split)
     assert len(images) == len(expected)
     for number in np.random.default_rng(1).permutation(len(images)).tolist() + [0, 0, len(images) - 1]:
-        image, label = images.read(number)
+        image, label = images.read(number, pixels)
         content = torch.frombuffer(bytearray(expected[number][0]), dtype=torch.uint8)
         assert image.equal(decode_jpeg(content, mode=ImageReadMode.RGB))
         assert label == expected[number][1]
+
+
+def pixels(picture: Picture) -> torch.Tensor:
+    """All of a picture."""
+    _, height, width = picture.shape
+    return picture[Crop(0, 0, height, width).cut]
 
 
 def keys(epoch: int = 1) -> list[tuple[int, list[int]]]:
@@ -87,7 +93,7 @@ def test_evaluation_images_are_the_central_crops_in_every_epoch(prepared: Prepar
     batches = Batches(source, 48, CentralCrop(48, short_side=55))
     images, labels = batches[0, [3, 29, 11]]
     for position, number in enumerate((3, 29, 11)):
-        image, label = source.read(number)
+        image, label = source.read(number, pixels)
         exact = eval_transform(image, 48, 55)
         assert (images[position] - exact).abs().max() <= 0.5  # rounded, not cut off
         assert exact.frac().any()
@@ -97,7 +103,7 @@ def test_evaluation_images_are_the_central_crops_in_every_epoch(prepared: Prepar
 
 def test_grey_images_have_three_equal_channels(tmp_path: Path) -> None:
     write_shard(tmp_path, "s", [(jpeg(60, "L"), 0)])
-    image, _ = Images(tmp_path, {"splits": {"train": ["s"]}}, "train").read(0)
+    image, _ = Images(tmp_path, {"splits": {"train": ["s"]}}, "train").read(0, pixels)
     assert image.shape == (3, 20, 30)
     assert image[0].equal(image[1]) and image[0].equal(image[2])
 
@@ -120,7 +126,7 @@ def test_a_damaged_shard_is_named(tmp_path: Path, damage) -> None:
     write_shard(tmp_path, "s", [(jpeg(n), n) for n in range(3)])
     damage(*(tmp_path / name for name in shard_files("s")))
     with pytest.raises(OctathlonError, match=r"s.jpegs: cannot read image 2 .*; prepare imagenet again"):
-        Images(tmp_path, {"splits": {"train": ["s"]}}, "train").read(2)
+        Images(tmp_path, {"splits": {"train": ["s"]}}, "train").read(2, pixels)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -142,7 +148,7 @@ def test_nothing_is_opened_before_the_first_read(tmp_path: Path) -> None:
     write_shard(tmp_path, "s", [(jpeg(1), 1)])
     images = Images(tmp_path, {"splits": {"train": ["s"]}}, "train")
     assert str(tmp_path / "s.jpegs") not in open_files()
-    images.read(0)
+    images.read(0, pixels)
     assert str(tmp_path / "s.jpegs") in open_files()
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
-from torchvision.io import ImageReadMode, decode_jpeg
 
+from octathlon.datasets.imagenet.jpegs import open_jpeg
 from octathlon.datasets.imagenet.shards import read_index, shard_files
-from octathlon.datasets.imagenet.transforms import eval_transform, train_transform
+from octathlon.datasets.imagenet.transforms import Picture, eval_transform, train_transform
 from octathlon.datasets.shards import Shards
 from octathlon.errors import OctathlonError
 
@@ -27,7 +28,7 @@ MEAN_RGB = (123.68, 116.78, 103.94)
 """Of the reference. Batches don't have it subtracted yet: they are a quarter as large as bytes."""
 
 Batch = tuple[Tensor, Tensor]
-Transform = Callable[[Tensor, int, int], Tensor]
+Transform = Callable[[Picture, int, int], Tensor]
 """(image, epoch, number of the image) -> uint8 of shape (3, size, size)"""
 Key = tuple[int, Sequence[int]]
 """What identifies a batch: the epoch and the numbers of the images."""
@@ -45,8 +46,8 @@ class Images:
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def read(self, number: int) -> tuple[Tensor, int]:
-        """An image, uint8 of shape (3, height, width), and its label.
+    def read(self, number: int, transform: Callable[[Picture], Tensor]) -> tuple[Tensor, int]:
+        """What `transform` makes of an image, and the image's label.
 
         Raises:
             OctathlonError: if the shard is missing, cut short or damaged.
@@ -54,10 +55,10 @@ class Images:
         shard = int(np.searchsorted(self._ends, number, side="right"))
         offset, size, label = self._indices[shard][number - self._ends[shard]].item()  # counted from the end
         try:
-            jpeg = torch.empty(size, dtype=torch.uint8)
-            self._shards.fill(shard, offset, jpeg.numpy())
-            return decode_jpeg(jpeg, mode=ImageReadMode.RGB), label
-        except (OSError, RuntimeError) as error:
+            content = np.empty(size, dtype=np.uint8)
+            self._shards.fill(shard, offset, content)
+            return transform(open_jpeg(content)), label
+        except (OSError, ValueError, RuntimeError) as error:
             raise OctathlonError(
                 f"{self._shards.paths[shard]}: cannot read image {number} ({error}); prepare imagenet again"
             ) from error
@@ -84,8 +85,8 @@ class Batches(Dataset[Batch]):
         images = self._empty(shape, dtype=torch.uint8).permute(0, 3, 1, 2)
         labels = torch.empty(len(numbers), dtype=torch.int64)
         for position, number in enumerate(numbers):
-            image, labels[position] = self._images.read(number)
-            images[position] = self._transform(image, epoch, number)
+            transform = partial(self._transform, epoch=epoch, number=number)
+            images[position], labels[position] = self._images.read(number, transform)
         return images, labels
 
 
@@ -96,7 +97,7 @@ class RandomCrops:
     size: int
     seed: int
 
-    def __call__(self, image: Tensor, epoch: int, number: int) -> Tensor:
+    def __call__(self, image: Picture, epoch: int, number: int) -> Tensor:
         return train_transform(image, self.size, np.random.default_rng([self.seed, epoch, number]))
 
 
@@ -107,7 +108,7 @@ class CentralCrop:
     size: int
     short_side: int
 
-    def __call__(self, image: Tensor, _epoch: int, _number: int) -> Tensor:
+    def __call__(self, image: Picture, epoch: int, number: int) -> Tensor:
         exact = eval_transform(image, self.size, self.short_side)
         return torch.from_numpy(
             exact.numpy().round().astype(np.uint8)

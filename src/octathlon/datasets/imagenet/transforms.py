@@ -7,7 +7,8 @@ anti-aliased) bilinear resize. Images are uint8 tensors of shape (3, height, wid
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -28,32 +29,55 @@ class Crop(NamedTuple):
     height: int
     width: int
 
+    @property
+    def cut(self) -> tuple[slice, slice, slice]:
+        """The index of its pixels in an image."""
+        return (
+            slice(None),
+            slice(self.top, self.top + self.height),
+            slice(self.left, self.left + self.width),
+        )
 
-def train_transform(image: Tensor, size: int, rng: np.random.Generator) -> Tensor:
+
+class Picture(Protocol):
+    """A uint8 tensor of shape (3, height, width), or what can be cut like one."""
+
+    @property
+    def shape(self) -> Sequence[int]: ...
+
+    def __getitem__(self, cut: tuple[slice, slice, slice]) -> Tensor: ...
+
+
+def train_transform(picture: Picture, size: int, rng: np.random.Generator) -> Tensor:
     """Random crop, flipped half of the time, squashed to `size` x `size`: uint8 of shape (3, size, size)."""
-    crop = random_crop(*image.shape[1:], rng)
-    image = image[:, crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
+    image = picture[random_crop(*picture.shape[1:], rng).cut]
     if rng.random() < 0.5:
         image = image.flip(-1)
     return resize(image, size, size)
 
 
-def eval_transform(image: Tensor, size: int, short_side: int) -> Tensor:
+def eval_transform(picture: Picture, size: int, short_side: int) -> Tensor:
     """The central `size` x `size` pixels of the image whose shorter side is resized to `short_side`: float32 of shape
     (3, size, size), not rounded."""
-    _, height, width = image.shape
+    _, height, width = picture.shape
     scale = np.float32(short_side) / np.float32(min(height, width))
     new_height, new_width = int(np.float32(height) * scale), int(np.float32(width) * scale)
     top, left = (new_height - size) // 2, (new_width - size) // 2
-    return resize(image.float(), new_height, new_width)[:, top : top + size, left : left + size]
+    rows, columns = _sources(top, size, height, new_height), _sources(left, size, width, new_width)
+    padded = torch.zeros((1, height + 1, width + 1, 3))  # what the centre does not need stays black
+    pixels = picture[:, rows, columns].permute(1, 2, 0)
+    padded.numpy()[0, rows, columns] = pixels.numpy()  # a third of the time of PyTorch's conversion
+    return _resize(padded, new_height, new_width)[:, top : top + size, left : left + size]
+
+
+def _sources(first: int, count: int, source_size: int, size: int) -> slice:
+    """The source indices that so many destination indices from `first` on lie between, and one more on either side."""
+    ratio = source_size / size
+    return slice(max(int(first * ratio) - 1, 0), min(int((first + count - 1) * ratio) + 3, source_size))
 
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:
     """Bilinear with source coordinate = destination index * (source size / destination size), edges clamped.
-
-    That is PyTorch's align_corners rule, (n - 1) source steps on (m - 1) destination steps, for an image
-    that is one pixel larger on both sides: the added source pixels repeat the edge, the added destination
-    pixels go.
 
     Args:
         image: float32, or uint8, which takes a third of the time: PyTorch then rounds to whole levels after each of
@@ -63,12 +87,22 @@ def resize(image: Tensor, height: int, width: int) -> Tensor:
         Of the same type.
     """
     channels, source_height, source_width = image.shape
-    padded = image.new_empty((1, source_height + 1, source_width + 1, channels)).permute(0, 3, 1, 2)
-    padded[0, :, :-1, :-1] = image
-    padded[0, :, -1, :-1] = padded[0, :, -2, :-1]
-    padded[0, :, :, -1] = padded[0, :, :, -2]
+    padded = image.new_empty((1, source_height + 1, source_width + 1, channels))
+    padded[0, :-1, :-1] = image.permute(1, 2, 0)
+    return _resize(padded, height, width)
+
+
+def _resize(padded: Tensor, height: int, width: int) -> Tensor:
+    """From shape (1, source height + 1, source width + 1, channels), where the last row and column are to spare, to
+    (channels, height, width).
+
+    The rule is PyTorch's align_corners, (n - 1) source steps on (m - 1) destination steps, for an image that is one
+    pixel larger on both sides: the added source pixels repeat the edge, the added destination pixels go.
+    """
+    padded[0, -1, :-1] = padded[0, -2, :-1]
+    padded[0, :, -1] = padded[0, :, -2]
     resized = torch.nn.functional.interpolate(
-        padded, size=(height + 1, width + 1), mode="bilinear", align_corners=True
+        padded.permute(0, 3, 1, 2), size=(height + 1, width + 1), mode="bilinear", align_corners=True
     )
     return resized[0, :, :-1, :-1]
 
