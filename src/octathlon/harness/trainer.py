@@ -220,8 +220,7 @@ def _wrap(benchmark: Benchmark, model: nn.Module) -> nn.Module:
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(
         model, list(benchmark.sharded_parameters(model))
     )
-    with (
-        warnings.catch_warnings()
-    ):  # of PyTorch 2.14: the argument goes, and what will replace it is not there yet
+    # PyTorch 2.14 warns that the argument will go, though what is to replace it is not there yet
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
