@@ -53,7 +53,7 @@ LOADS = {
     "resnet": Load(4, 4, {"train": 64, "pictures": 8}, CPU),
     "unet3d": Load(1, 1, {"cases": 1, "depth": 128, "height": 128, "width": 128}),
     "ssd": Load(2, 2, {"train": 64, "pictures": 8}, CPU),
-    "maskrcnn": Load(1, 1, {"train": 64, "pictures": 8}),
+    "maskrcnn": Load(1, 1, {"train": 64, "pictures": 8}, CPU),
     "rnnt": Load(2, 2, {"train": 64}),
     "bert": Load(2, 2, {"samples": 20}),
     "dlrm": Load(2048, 8192, {"train": 65536, "rows": 65536}),
