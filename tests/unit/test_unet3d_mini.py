@@ -61,4 +61,4 @@ LAST_ONLY = {"first": 128, "every": 128}
 )
 def test_broken_training_misses_it(prepared: Path, spoil: Callable[[Tensor], Tensor], over: dict) -> None:
     done = outcome(prepared, spoil, cadence=LAST_ONLY, **over)
-    assert not done.reached and done.quality["mean_DICE"] < 0.6
+    assert not done.reached and done.quality["mean_DICE"] < 0.65
