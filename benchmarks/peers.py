@@ -39,7 +39,7 @@ from octathlon.benchmarks.unet3d.benchmark import ImageSegmentation
 from octathlon.contracts import Benchmark
 from octathlon.datasets.click_logs.rows import INTEGERS
 from octathlon.datasets.minigo_models.rows import PLANES
-from octathlon.nn.pixels import memory_format
+from octathlon.nn.pixels import layout
 
 Peer = Callable[[Path | None], type[Benchmark]]
 """Given a checkout of the reference, if there is one. Raises ImportError where the peer is not there."""
@@ -116,7 +116,7 @@ def torchvision_resnet(_reference: Path | None) -> type[Benchmark]:
         def build_model(self) -> nn.Module:
             classes = len(self.run.manifest["classes"])
             model = ResNet(Bottleneck, self.settings.blocks, classes)
-            return model.to(memory_format=memory_format(self.settings))
+            return model.to(memory_format=layout(self.settings))
 
     return TorchvisionResNet
 
@@ -163,7 +163,7 @@ def torchvision_maskrcnn(_reference: Path | None) -> type[Benchmark]:
                 mask_roi_pool=MultiScaleRoIAlign(levels, heads.MASK_POOL, 2, **scale),
                 mask_head=model.mask_head.layers,
                 mask_predictor=model.mask_head.predictor,
-            ).to(memory_format=memory_format(settings))
+            ).to(memory_format=layout(settings))
 
         def loss(self, model: nn.Module, batch: object) -> Tensor:
             if not hasattr(self, "_targets"):

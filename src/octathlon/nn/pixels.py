@@ -8,9 +8,9 @@ from torch import Tensor
 from octathlon.settings import ImageSettings
 
 
-def memory_format(settings: ImageSettings) -> torch.memory_format:
-    """Of images, and of the weights that are applied to them."""
-    return torch.channels_last if settings.channels_last else torch.contiguous_format
+def layout(settings: ImageSettings, last: torch.memory_format = torch.channels_last) -> torch.memory_format:
+    """Of images, or of volumes with `last` for them, and of the weights that are applied to them."""
+    return last if settings.channels_last else torch.contiguous_format
 
 
 def subtract(images: Tensor, mean: Tensor, memory_format: torch.memory_format) -> Tensor:

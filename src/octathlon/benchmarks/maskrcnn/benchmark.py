@@ -32,7 +32,7 @@ from octathlon.benchmarks.maskrcnn.schedule import DROP, WarmupAndDrops, optimiz
 from octathlon.benchmarks.maskrcnn.settings import Settings
 from octathlon.contracts import Progress, Run, Schedule
 from octathlon.datasets.coco.loader import backbone
-from octathlon.nn.pixels import memory_format
+from octathlon.nn.pixels import layout
 from octathlon.nn.sampling import epoch_order, rank_share
 
 
@@ -50,7 +50,7 @@ class HeavyDetection(Detection[Settings]):
     def build_model(self) -> nn.Module:
         model = MaskRCNN(self.settings, len(self._categories))
         model.body.load(backbone(self.run.data, "resnet50"))
-        return model.to(self.run.device, memory_format=memory_format(self.settings))
+        return model.to(self.run.device, memory_format=layout(self.settings))
 
     def tensor_names(self, model: nn.Module) -> Iterable[str]:
         return reference_names()
@@ -116,7 +116,7 @@ class HeavyDetection(Detection[Settings]):
         return Batch(collate([picture] * self._local_batch), Objects.of([truth] * self._local_batch))
 
     def _normalise(self, images: Images) -> Images:
-        return images.normalised(self._mean, memory_format(self.settings))
+        return images.normalised(self._mean, layout(self.settings))
 
     def _in_picture(
         self, number: int, size: tuple[int, int], found: Detections

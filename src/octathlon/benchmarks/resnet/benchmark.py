@@ -27,7 +27,7 @@ from octathlon.datasets.imagenet.loader import (
 from octathlon.errors import OctathlonError
 from octathlon.nn.lars import LARS, SGD
 from octathlon.nn.loading import load
-from octathlon.nn.pixels import memory_format, subtract
+from octathlon.nn.pixels import layout, subtract
 from octathlon.nn.sampling import epoch_order, rank_batches, share_batches
 from octathlon.nn.schedules import StepSchedule, warmup_polynomial
 from octathlon.nn.shared_memory import empty
@@ -57,7 +57,7 @@ class ImageClassification(Benchmark[Settings]):
     def build_model(self) -> nn.Module:
         classes = len(self.run.manifest["classes"])
         model = ResNet(self.settings.blocks, self.settings.width, classes)
-        return model.to(self.run.device, memory_format=memory_format(self.settings))
+        return model.to(self.run.device, memory_format=layout(self.settings))
 
     def tensor_names(self, model: nn.Module) -> Iterable[str]:
         return [reference_name(name) for name, _ in model.named_parameters()]
@@ -139,7 +139,7 @@ class ImageClassification(Benchmark[Settings]):
 
     def _normalise(self, images: Tensor) -> Tensor:
         images = images.to(self.run.device, non_blocking=True)
-        return subtract(images, self._mean, memory_format(self.settings))
+        return subtract(images, self._mean, layout(self.settings))
 
     def _training_keys(self, first_epoch: int) -> Iterator[Key]:
         """This rank's micro-batches, from the start of `first_epoch` on without end; whole updates only."""

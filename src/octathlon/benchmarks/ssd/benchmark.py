@@ -21,7 +21,7 @@ from octathlon.benchmarks.ssd.schedule import WarmupAndDrops
 from octathlon.benchmarks.ssd.settings import Settings
 from octathlon.contracts import Run, Schedule
 from octathlon.datasets.coco.loader import backbone
-from octathlon.nn.pixels import memory_format
+from octathlon.nn.pixels import layout
 from octathlon.nn.sampling import all_rank_batches, epoch_order, share_batches
 from octathlon.nn.world import average_batch_norm
 
@@ -44,7 +44,7 @@ class LightDetection(Detection[Settings]):
     def build_model(self) -> nn.Module:
         model = SSD(self.settings, len(self._categories))
         model.backbone.load(backbone(self.run.data, "resnet34"))
-        return model.to(self.run.device, memory_format=memory_format(self.settings))
+        return model.to(self.run.device, memory_format=layout(self.settings))
 
     def tensor_names(self, model: nn.Module) -> Iterable[str]:
         return reference_names(self.settings.blocks, len(self.settings.extras))
@@ -116,7 +116,7 @@ class LightDetection(Detection[Settings]):
 
     def _normalise(self, images: Tensor) -> Tensor:
         images = (images - self._mean) / self._std
-        return images.contiguous(memory_format=memory_format(self.settings))
+        return images.contiguous(memory_format=layout(self.settings))
 
     def _detections(self, numbers: Iterable[int], locations: Tensor, logits: Tensor) -> Iterator[Tensor]:
         """Each image's detections, see `_rows`."""

@@ -18,6 +18,7 @@ from octathlon.benchmarks.unet3d.windows import fit, sliding_window, window_coun
 from octathlon.contracts import Benchmark, Cadence, Run, SampleCounts, Schedule
 from octathlon.datasets.kits19.loader import Batch, Cases, Crops, Key, Volumes
 from octathlon.nn.loading import load
+from octathlon.nn.pixels import layout
 from octathlon.nn.sampling import balanced_share, epoch_order, rank_batches
 from octathlon.nn.schedules import StepSchedule
 from octathlon.nn.shared_memory import empty
@@ -56,8 +57,7 @@ class ImageSegmentation(Benchmark[Settings]):
         settings = self.settings
         classes = len(self.run.manifest["classes"])
         model = UNet3D(settings.filters, settings.bottleneck, classes)
-        layout = torch.channels_last_3d if settings.channels_last else torch.contiguous_format
-        return model.to(self.run.device, memory_format=layout)
+        return model.to(self.run.device, memory_format=layout(settings, torch.channels_last_3d))
 
     def compiled_parts(self, model: nn.Module) -> Iterable[nn.Module]:
         """All of it, so that instance norms read and write the layout of the convolutions: PyTorch's own kernels for
