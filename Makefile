@@ -7,7 +7,7 @@
 # make venv   set up .venv only
 # make lock   resolve envs/requirements.in anew into envs/requirements.lock
 #
-# make PYTHON=/path/to/python   with that Python, instead of the newest of 3.11 to 3.13 that envs/find-python finds
+# make PYTHON=/path/to/python   with that Python, instead of the newest of 3.11 to 3.14 that envs/find-python finds
 
 VENV := $(CURDIR)/.venv
 export PATH := $(VENV)/bin:$(PATH)
@@ -54,12 +54,12 @@ $(VENV)/.done: envs/requirements.lock pyproject.toml
 	@touch $@
 
 lock: venv
-	{ echo "# Resolved from requirements.in for CPython 3.11 to 3.13 on Linux x86-64: \`make lock\` writes this file."; \
+	{ echo "# Resolved from requirements.in for CPython 3.11 to 3.14 on Linux x86-64: \`make lock\` writes this file."; \
 	  pip install --quiet --dry-run --ignore-installed --report - --requirement envs/requirements.in \
 	  | python -c 'import json, sys; \
 	    pins = [each["metadata"] for each in json.load(sys.stdin)["install"]]; \
 	    print(*sorted(("{name}=={version}".format(**pin) for pin in pins), key=str.lower), sep="\n")'; } > envs/requirements.new
-	for version in 3.11 3.12 3.13; do \
+	for version in 3.11 3.12 3.13 3.14; do \
 	  pip install --quiet --dry-run --ignore-installed --no-deps --target . --python-version $$version \
 	    --requirement envs/requirements.new || exit; \
 	done

@@ -212,8 +212,9 @@ def _busy(signs: processes.Signs, ready: Barrier) -> None:
 
 def test_children_end_when_their_parent_says_so_whatever_threads_they_have() -> None:
     """Without `heeding_parents` half of them would let the signal pass."""
-    signs, ready = processes.Signs(8), multiprocessing.Barrier(9)
-    children = [multiprocessing.Process(target=_busy, args=(signs, ready), daemon=True) for _ in range(8)]
+    fork = multiprocessing.get_context("fork")
+    signs, ready = processes.Signs(8, fork), fork.Barrier(9)
+    children = [fork.Process(target=_busy, args=(signs, ready), daemon=True) for _ in range(8)]
     with processes.heeding_parents():
         for child in children:
             child.start()

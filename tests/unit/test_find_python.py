@@ -10,6 +10,13 @@ import pytest
 
 SCRIPT = Path(__file__).parents[2] / "envs/find-python"
 OF_VERSION = "import sys; sys.version_info = {version}; exec(sys.argv[1])"
+COMPILES = "import os, shutil; os.path.exists = shutil.which = lambda name: True; " + OF_VERSION
+WITHOUT_COMPILER = (
+    "import os, shutil; os.path.exists = lambda path: True; shutil.which = lambda name: None; " + OF_VERSION
+)
+WITHOUT_HEADERS = (
+    "import os, shutil; os.path.exists = lambda path: False; shutil.which = lambda name: name; " + OF_VERSION
+)
 WITHOUT_VENV = "import sys; sys.modules['ensurepip'] = None; exec(sys.argv[1])"
 """As Debian's python3 is until python3-venv is installed."""
 SHIM = "#!/bin/sh\nexit 127\n"
@@ -40,7 +47,10 @@ THREE = {f"python3.{minor}": python((3, minor, 1)) for minor in (11, 12, 13)}
         (THREE | {"python3.13": SHIM}, "python3.12"),
         (THREE | {"python3.13": python((3, 13, 1), WITHOUT_VENV), "python3.12": SHIM}, "python3.11"),
         ({"python3": python((3, 12, 4))}, "python3"),
-        (THREE | {"python3.14": python((3, 14, 0)), "python3": python((3, 14, 0))}, "python3.13"),
+        (THREE | {"python3.14": python((3, 14, 0), COMPILES)}, "python3.14"),
+        (THREE | {"python3.14": python((3, 14, 0), WITHOUT_COMPILER)}, "python3.13"),
+        (THREE | {"python3.14": python((3, 14, 0), WITHOUT_HEADERS)}, "python3.13"),
+        (THREE | {"python3": python((3, 15, 0), COMPILES)}, "python3.13"),
     ],
 )
 def test_the_newest_that_works_is_taken(tmp_path, programs, newest):
@@ -56,7 +66,14 @@ def test_a_named_one_is_taken_or_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "programs", [{}, {"python3.13": SHIM}, {"python3": python((3, 10, 9))}, {"python3": python((3, 14, 0))}]
+    "programs",
+    [
+        {},
+        {"python3.13": SHIM},
+        {"python3": python((3, 10, 9))},
+        {"python3": python((3, 15, 0), COMPILES)},
+        {"python3": python((3, 14, 0), WITHOUT_COMPILER)},
+    ],
 )
 def test_where_there_is_none_one_sentence_says_what_to_install(tmp_path, programs):
     done = found(tmp_path, programs)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from multiprocessing import get_context
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -41,10 +42,13 @@ def load(
     """
     if not workers:
         return DataLoader(batches, batch_size=None, sampler=keys, pin_memory=pin_memory)
+    # no longer the default from Python 3.14 on; other ways import PyTorch anew in each worker
+    fork = get_context("fork")
     return _Loader(
-        Signs(workers),
+        Signs(workers, fork),
         _Shared(batches),
         batch_size=None,
+        multiprocessing_context=fork,
         sampler=keys,
         num_workers=workers,
         persistent_workers=True,

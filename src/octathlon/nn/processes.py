@@ -9,9 +9,9 @@ import signal
 import time
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from threading import Thread
-from typing import Any
 
 LOOK_S = 1.0
 """Seconds between two looks for signs of life."""
@@ -75,7 +75,8 @@ class Signs:
     """Signs of life of child processes, each given by a thread of its own. A child that gives none is killed: whoever
     waits for it is then told of its death."""
 
-    def __init__(self, children: int, context: Any = multiprocessing) -> None:
+    def __init__(self, children: int, context: BaseContext) -> None:
+        """`context`: of multiprocessing, by which the children are started."""
         self._claimed = context.Value("i", 0)
         self._signs = context.Array(
             "Q", 2 * children, lock=False
