@@ -51,7 +51,7 @@ CPU = {"channels_last": False}
 """Where that is faster on one."""
 LOADS = {
     "resnet": Load(4, 4, {"train": 64, "pictures": 8}, CPU),
-    "unet3d": Load(1, 1, {"cases": 1, "depth": 128, "height": 128, "width": 128}),
+    "unet3d": Load(1, 1, {"cases": 1, "depth": 128, "height": 128, "width": 128}, CPU),
     "ssd": Load(2, 2, {"train": 64, "pictures": 8}, CPU),
     "maskrcnn": Load(1, 1, {"train": 64, "pictures": 8}, CPU),
     "rnnt": Load(2, 2, {"train": 64}),
