@@ -158,7 +158,7 @@ class ImageClassification(Benchmark[Settings]):
     def _load(self, split: str, transform: Transform, keys: Iterable[Key]) -> Iterable[Batch]:
         images = Images(self.run.data, self.run.manifest, split)
         return load(
-            Batches(images, self.settings.image_size, transform, empty),
+            Batches(images, transform, empty),
             keys,
             workers=self.settings.loader_workers,
             pin_memory=self.run.device.type == "cuda",
