@@ -93,7 +93,7 @@ def extract(archives: Path, out: Path) -> None:
 
 def our_batches(prepared: Path, order: list[int]) -> Iterable[Tensor]:
     images = Images(prepared, read_json(prepared / "manifest.json"), "train")
-    batches = Batches(images, 224, RandomCrops(224, seed=1))
+    batches = Batches(images, RandomCrops(224, seed=1))
     for start in range(0, len(order) - BATCH + 1, BATCH):
         yield batches[1, order[start : start + BATCH]][0]
 

@@ -34,6 +34,7 @@ COMPILERS = 2
 BENCHMARKS = ("unet3d", "minigo", "maskrcnn", "resnet", "bert", "ssd", "rnnt", "dlrm")
 """Those first that take longest to get ready."""
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    ("resnet", {"decode_on_device": True}),
     ("dlrm", {"cuda_graph": True}),
     ("rnnt", {"precision": "bf16"}),
     ("minigo", {"compile": "default"}),

@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 
 from octathlon.datasets.imagenet import prepare
-from octathlon.datasets.imagenet.loader import Batches, CentralCrop, Images
+from octathlon.datasets.imagenet.loader import Batches, CentralCrop, Images, RandomCrops
 from octathlon.datasets.imagenet.settings import Settings
 from octathlon.datasets.imagenet.shards import read_index, shard_files
+from octathlon.datasets.imagenet.undecoded import UndecodedBatches
 from octathlon.receipts import read_json
 
 REALDATA = Path(__file__).resolve().parents[3] / "shared" / "realdata"
@@ -106,6 +107,19 @@ def test_every_picture_decodes_to_three_channels_and_the_evaluation_size(prepare
     for split in ("train", "eval"):
         images = Images(prepared, manifest, split)
         assert len(images) == manifest["counts"][split]
-        batch, _ = Batches(images, 56, CentralCrop(56, short_side=64))[0, range(len(images))]
+        batch, _ = Batches(images, CentralCrop(56, short_side=64))[0, range(len(images))]
         assert batch.shape == (len(images), 3, 56, 56) and batch.dtype == torch.uint8
         assert 60 < batch.float().mean() < 180
+
+
+def test_decoding_whole_batches_on_the_device_changes_no_pixel(prepared: Path) -> None:
+    """And every real picture is one that any device can decode."""
+    manifest = read_json(prepared / "manifest.json")
+    for split, transform in (("train", RandomCrops(224, seed=1)), ("eval", CentralCrop(224, short_side=256))):
+        images = Images(prepared, manifest, split)
+        for start in range(0, len(images), 64):
+            key = (1, range(start, min(start + 64, len(images))))
+            undecoded, labels = UndecodedBatches(images, transform)[key]
+            expected, numbers = Batches(images, transform)[key]
+            assert undecoded.to(expected.device).equal(expected) and labels.equal(numbers)
+            assert all(file.common for file in undecoded.files)

@@ -16,7 +16,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 
 from octathlon.datasets.imagenet import jpegs
 from octathlon.datasets.imagenet.jpegs import Jpeg, open_jpeg
-from octathlon.datasets.imagenet.transforms import Crop, eval_transform, train_transform
+from octathlon.datasets.imagenet.transforms import Crop, eval_transform, random_view, train_transform
 from octathlon.errors import OctathlonError
 
 # torchvision's decoder will move to torchcodec; the versions are pinned.
@@ -74,10 +74,8 @@ def test_both_transforms_make_the_same_of_a_file_as_of_all_its_pixels() -> None:
         whole = decoded(content)
         assert eval_transform(open_jpeg(content), 48, 55).equal(eval_transform(whole, 48, 55))
         for seed in range(5):
-            found, expected = (
-                train_transform(picture, 48, np.random.default_rng(seed))
-                for picture in (open_jpeg(content), whole)
-            )
+            view = random_view(height, width, np.random.default_rng(seed))
+            found, expected = (train_transform(picture, 48, view) for picture in (open_jpeg(content), whole))
             assert found.equal(expected)
 
 

@@ -67,7 +67,7 @@ def keys(epoch: int = 1) -> list[tuple[int, list[int]]]:
 
 def test_workers_change_no_batch(prepared: Prepared) -> None:
     def batches(workers: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        crops = Batches(Images(*prepared, "train"), 32, RandomCrops(32, seed=7))
+        crops = Batches(Images(*prepared, "train"), RandomCrops(32, seed=7))
         return list(load(crops, keys(), workers=workers, pin_memory=False))
 
     alone, helped = batches(0), batches(2)
@@ -81,7 +81,7 @@ def test_workers_change_no_batch(prepared: Prepared) -> None:
 
 def test_an_images_crop_depends_on_seed_epoch_and_number_alone(prepared: Prepared) -> None:
     def crop(seed: int, epoch: int, numbers: list[int]) -> torch.Tensor:
-        return Batches(Images(*prepared, "train"), 32, RandomCrops(32, seed))[epoch, numbers][0][0]
+        return Batches(Images(*prepared, "train"), RandomCrops(32, seed))[epoch, numbers][0][0]
 
     assert crop(1, 1, [9, 4]).equal(crop(1, 1, [9, 5, 6]))
     crops = {crop(seed, epoch, [9]).numpy().tobytes() for seed in (1, 2, 3) for epoch in (1, 2, 3)}
@@ -90,7 +90,7 @@ def test_an_images_crop_depends_on_seed_epoch_and_number_alone(prepared: Prepare
 
 def test_evaluation_images_are_the_central_crops_in_every_epoch(prepared: Prepared) -> None:
     source = Images(*prepared, "eval")
-    batches = Batches(source, 48, CentralCrop(48, short_side=55))
+    batches = Batches(source, CentralCrop(48, short_side=55))
     images, labels = batches[0, [3, 29, 11]]
     for position, number in enumerate((3, 29, 11)):
         image, label = source.read(number, pixels)
@@ -134,7 +134,7 @@ def test_a_workers_error_is_one_sentence(tmp_path: Path, workers: int) -> None:
     write_shard(tmp_path, "s", [(jpeg(1), 1)])
     (tmp_path / "s.jpegs").unlink()
     images = Images(tmp_path, {"splits": {"train": ["s"]}}, "train")
-    loader = load(Batches(images, 8, RandomCrops(8, seed=1)), [(1, [0])], workers=workers, pin_memory=False)
+    loader = load(Batches(images, RandomCrops(8, seed=1)), [(1, [0])], workers=workers, pin_memory=False)
     with pytest.raises(OctathlonError) as raised:
         next(iter(loader))
     expected = (

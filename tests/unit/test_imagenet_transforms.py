@@ -9,7 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octathlon.datasets.imagenet.loader import MEAN_RGB
-from octathlon.datasets.imagenet.transforms import eval_transform, random_crop, resize, train_transform
+from octathlon.datasets.imagenet.transforms import (
+    eval_transform,
+    random_crop,
+    random_view,
+    resize,
+    train_transform,
+)
 
 
 def pattern(height: int, width: int, channels: int = 3) -> torch.Tensor:
@@ -118,13 +124,20 @@ def test_training_images_are_flipped_half_of_the_time() -> None:
     """The pattern rises to the right in its first row, so a flipped crop falls."""
     ramp = torch.arange(200, dtype=torch.uint8).expand(3, 200, 200)
     flips = [
-        bool((train_transform(ramp, 32, np.random.default_rng(seed))[0, 0].int().diff() < 0).any())
+        bool(
+            (
+                train_transform(ramp, 32, random_view(200, 200, np.random.default_rng(seed)))[0, 0]
+                .int()
+                .diff()
+                < 0
+            ).any()
+        )
         for seed in range(400)
     ]
     assert 160 < sum(flips) < 240
 
 
 def test_training_pixels_stay_between_0_and_255_and_aspect_is_not_kept() -> None:
-    result = train_transform(pattern(90, 120), 48, np.random.default_rng(3))
+    result = train_transform(pattern(90, 120), 48, random_view(90, 120, np.random.default_rng(3)))
     assert result.shape == (3, 48, 48) and result.dtype == torch.uint8
     assert result.max() > 200

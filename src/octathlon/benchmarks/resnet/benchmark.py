@@ -24,6 +24,7 @@ from octathlon.datasets.imagenet.loader import (
     RandomCrops,
     Transform,
 )
+from octathlon.datasets.imagenet.undecoded import Undecoded, UndecodedBatches, made_up
 from octathlon.errors import OctathlonError
 from octathlon.nn.lars import LARS, SGD
 from octathlon.nn.loading import load
@@ -32,6 +33,9 @@ from octathlon.nn.sampling import epoch_order, rank_batches, share_batches
 from octathlon.nn.schedules import StepSchedule, warmup_polynomial
 from octathlon.nn.shared_memory import empty
 from octathlon.nn.world import all_sum, average_batch_norm
+
+AnyBatch = Batch | tuple[Undecoded, Tensor]
+"""Images, or JPEGs that become images on the device, and labels."""
 
 
 class ImageClassification(Benchmark[Settings]):
@@ -48,7 +52,7 @@ class ImageClassification(Benchmark[Settings]):
                 f"{self.sample_counts().train} training images: choose a smaller one"
             )
         self._next_epoch = 0
-        self._evaluation: Iterable[Batch] | None = None
+        self._evaluation: Iterable[AnyBatch] | None = None
 
     def sample_counts(self) -> SampleCounts:
         counts = self.run.manifest["counts"]
@@ -95,18 +99,17 @@ class ImageClassification(Benchmark[Settings]):
             return common | {"opt_learning_rate_warmup_epochs": settings.warmup_epochs}
         return common | {"lars_opt_learning_rate_warmup_epochs": settings.warmup_epochs, "lars_epsilon": 0.0}
 
-    def train_batches(self, epoch: int, first: int = 0) -> Iterable[Batch]:
+    def train_batches(self, epoch: int, first: int = 0) -> Iterable[AnyBatch]:
         """One stream over all epochs, so that the workers never wait for an epoch or an evaluation to end."""
         if epoch != self._next_epoch:
-            transform = RandomCrops(self.settings.image_size, self.run.seed)
             keys = islice(self._training_keys(epoch), first, None)
-            self._training = iter(self._load("train", transform, keys))
+            self._training = iter(self._load("train", self._crops, keys))
         self._next_epoch = epoch + 1
         return islice(
             self._training, self._steps_per_epoch * self.settings.gradient_accumulation_steps - first
         )
 
-    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+    def loss(self, model: nn.Module, batch: AnyBatch) -> Tensor:
         images, labels = batch
         logits = model(self._normalise(images)).float()
         labels = labels.to(self.run.device, non_blocking=True)
@@ -123,11 +126,17 @@ class ImageClassification(Benchmark[Settings]):
             hits += (logits.argmax(1) == labels.to(hits.device, non_blocking=True)).sum()
         return {"accuracy": all_sum(hits).item() / self.sample_counts().evaluation}
 
-    def synthetic_batch(self) -> Batch:
+    def synthetic_batch(self) -> AnyBatch:
         size = self.settings.image_size
-        images = torch.randint(256, (self._local_batch, 3, size, size), dtype=torch.uint8)
         labels = torch.zeros(self._local_batch, dtype=torch.int64)
+        if self.settings.decode_on_device:
+            return made_up(self._local_batch, self._crops), labels
+        images = torch.randint(256, (self._local_batch, 3, size, size), dtype=torch.uint8)
         return images.contiguous(memory_format=torch.channels_last), labels
+
+    @property
+    def _crops(self) -> RandomCrops:
+        return RandomCrops(self.settings.image_size, self.run.seed)
 
     @property
     def _warmup_steps(self) -> int:
@@ -137,7 +146,7 @@ class ImageClassification(Benchmark[Settings]):
     def _decay_steps(self) -> int:
         return self.settings.planned_epochs * self._steps_per_epoch - self._warmup_steps + 1
 
-    def _normalise(self, images: Tensor) -> Tensor:
+    def _normalise(self, images: Tensor | Undecoded) -> Tensor:
         images = images.to(self.run.device, non_blocking=True)
         return subtract(images, self._mean, layout(self.settings))
 
@@ -149,16 +158,16 @@ class ImageClassification(Benchmark[Settings]):
             for numbers in rank_batches(order, self._local_batch, self.run.rank, self.run.world):
                 yield epoch, numbers
 
-    def _load_evaluation(self) -> Iterable[Batch]:
+    def _load_evaluation(self) -> Iterable[AnyBatch]:
         run, samples = self.run, self.sample_counts().evaluation
         keys = [(0, batch) for batch in share_batches(samples, self._local_batch, run.rank, run.world)]
         transform = CentralCrop(self.settings.image_size, self.settings.eval_short_side)
         return self._load("eval", transform, keys)
 
-    def _load(self, split: str, transform: Transform, keys: Iterable[Key]) -> Iterable[Batch]:
-        images = Images(self.run.data, self.run.manifest, split)
+    def _load(self, split: str, transform: Transform, keys: Iterable[Key]) -> Iterable[AnyBatch]:
+        kind = UndecodedBatches if self.settings.decode_on_device else Batches
         return load(
-            Batches(images, self.settings.image_size, transform, empty),
+            kind(Images(self.run.data, self.run.manifest, split), transform, empty),
             keys,
             workers=self.settings.loader_workers,
             pin_memory=self.run.device.type == "cuda",

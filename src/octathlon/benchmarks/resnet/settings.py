@@ -18,6 +18,11 @@ class Settings(ImageSettings):
     eval_short_side: PositiveInt = Field(
         description="pixels of an evaluation image's shorter side before the crop"
     )
+    decode_on_device: bool = Field(
+        False,
+        description="the loader's workers only read, and the training device decodes whole batches of JPEGs; not "
+        "measured on a GPU yet",
+    )
     blocks: tuple[PositiveInt, ...] = Field(description="bottlenecks of each stage")
     width: PositiveInt = Field(description="channels of the stem")
     label_smoothing: float = Field(ge=0, lt=1)

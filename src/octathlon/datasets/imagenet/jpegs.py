@@ -7,11 +7,12 @@ own: without it, and for the few files that it declines, torchvision decodes the
 from __future__ import annotations
 
 import os
+import struct
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +24,10 @@ from octathlon.errors import OctathlonError
 Cut = tuple[slice, slice, slice]
 """Channels, rows and columns; all channels, and both ends of the others given."""
 END = b"\xff\xd9"
+FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+"""Markers of the segments that begin with a picture's bits, height, width and number of channels."""
+ALONE = {0x00, 0x01, *range(0xD0, 0xDA), 0xFF}
+"""What follows 0xFF and has no segment."""
 
 
 class Jpeg:
@@ -41,17 +46,52 @@ class Jpeg:
         return open_whole(self._content)[cut] if pixels is None else pixels
 
 
+class Header(NamedTuple):
+    """What a file says of its picture."""
+
+    height: int
+    width: int
+    common: bool
+    """8 bits, in grey or in the usual colours, by Huffman's codes: what decoders other than libjpeg know, too"""
+
+
+COLOURS = {bytes((luma, 0x11, 0x11)) for luma in (0x11, 0x12, 0x21, 0x22, 0x41, 0x42)}
+"""Sampling factors, horizontal and vertical, of brightness and of both colours."""
+
+
+def read_header(content: np.ndarray) -> Header:
+    """Without decoding anything.
+
+    Raises:
+        ValueError: if the size isn't found.
+    """
+    data = content.tobytes()
+    place = data.find(b"\xff", 2)
+    while 0 <= place < len(data) - 20:
+        marker, length = struct.unpack_from(">xBH", data, place)
+        if marker in FRAMES:
+            bits, height, width, channels = struct.unpack_from(">BHHB", data, place + 4)
+            factors = data[place + 11 : place + 10 + 3 * channels : 3]
+            usual = channels == 1 or factors in COLOURS
+            return Header(height, width, marker <= 0xC2 and bits == 8 and usual)
+        place = data.find(b"\xff", place + 1 if marker in ALONE else place + 2 + length)
+    raise ValueError("no JPEG, or without a size")
+
+
+def is_whole(content: np.ndarray) -> bool:
+    """What has no end may lack any part of the picture, which a decoder that stops early does not notice."""
+    return content[-2:].tobytes() == END
+
+
 def open_jpeg(content: np.ndarray) -> Jpeg | Tensor:
     """The picture in a file's bytes: as a Jpeg, or decoded where only torchvision can.
-
-    What has no end may lack any part of the picture, which a decoder that stops early does not notice.
 
     Raises:
         RuntimeError: if it is damaged.
         OctathlonError: if nvImageCodec is installed and does not work.
     """
     codec = _codec(os.getpid())
-    if codec is None or content[-2:].tobytes() != END:
+    if codec is None or not is_whole(content):
         return open_whole(content)
     try:
         return Jpeg(codec, content)

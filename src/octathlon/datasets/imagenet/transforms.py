@@ -39,6 +39,13 @@ class Crop(NamedTuple):
         )
 
 
+class View(NamedTuple):
+    """What is to be seen of a picture."""
+
+    crop: Crop
+    flipped: bool
+
+
 class Picture(Protocol):
     """A uint8 tensor of shape (3, height, width), or what can be cut like one."""
 
@@ -48,12 +55,15 @@ class Picture(Protocol):
     def __getitem__(self, cut: tuple[slice, slice, slice]) -> Tensor: ...
 
 
-def train_transform(picture: Picture, size: int, rng: np.random.Generator) -> Tensor:
-    """Random crop, flipped half of the time, squashed to `size` x `size`: uint8 of shape (3, size, size)."""
-    image = picture[random_crop(*picture.shape[1:], rng).cut]
-    if rng.random() < 0.5:
-        image = image.flip(-1)
-    return resize(image, size, size)
+def random_view(height: int, width: int, rng: np.random.Generator) -> View:
+    """A random crop of a picture of that size, flipped half of the time."""
+    return View(random_crop(height, width, rng), rng.random() < 0.5)
+
+
+def train_transform(picture: Picture, size: int, view: View) -> Tensor:
+    """The view, squashed to `size` x `size`: uint8 of shape (3, size, size)."""
+    image = picture[view.crop.cut]
+    return resize(image.flip(-1) if view.flipped else image, size, size)
 
 
 def eval_transform(picture: Picture, size: int, short_side: int) -> Tensor:
@@ -64,9 +74,10 @@ def eval_transform(picture: Picture, size: int, short_side: int) -> Tensor:
     new_height, new_width = int(np.float32(height) * scale), int(np.float32(width) * scale)
     top, left = (new_height - size) // 2, (new_width - size) // 2
     rows, columns = _sources(top, size, height, new_height), _sources(left, size, width, new_width)
-    padded = torch.zeros((1, height + 1, width + 1, 3))  # what the centre does not need stays black
     pixels = picture[:, rows, columns].permute(1, 2, 0)
-    padded.numpy()[0, rows, columns] = pixels.numpy()  # a third of the time of PyTorch's conversion
+    # what the centre does not need stays black
+    padded = torch.zeros((1, height + 1, width + 1, 3), device=pixels.device)
+    _convert(pixels, padded[0, rows, columns])
     return _resize(padded, new_height, new_width)[:, top : top + size, left : left + size]
 
 
@@ -76,16 +87,34 @@ def _sources(first: int, count: int, source_size: int, size: int) -> slice:
     return slice(max(int(first * ratio) - 1, 0), min(int((first + count - 1) * ratio) + 3, source_size))
 
 
+def rounded(exact: Tensor) -> Tensor:
+    """Of 0 to 255, to whole levels: uint8."""
+    levels = torch.empty_like(exact, dtype=torch.uint8)
+    _convert(exact.round(), levels)
+    return levels
+
+
+def _convert(pixels: Tensor, to: Tensor) -> None:
+    """Fill a tensor of another type."""
+    if pixels.device.type == "cpu":
+        to.numpy()[...] = pixels.numpy()  # a third of the time of PyTorch's conversion
+    else:
+        to.copy_(pixels)
+
+
 def resize(image: Tensor, height: int, width: int) -> Tensor:
     """Bilinear with source coordinate = destination index * (source size / destination size), edges clamped.
 
     Args:
-        image: float32, or uint8, which takes a third of the time: PyTorch then rounds to whole levels after each of
-            both directions, so that a fifth of the values is one off what rounding once would give.
+        image: float32, or uint8, which on a CPU takes a third of the time: PyTorch then rounds to whole levels after
+            each of both directions, so that a fifth of the values is one off what rounding once would give. On a GPU
+            it interpolates no bytes, so there they are rounded once.
 
     Returns:
         Of the same type.
     """
+    if image.dtype == torch.uint8 and image.device.type != "cpu":
+        return rounded(resize(image.float(), height, width))
     channels, source_height, source_width = image.shape
     padded = image.new_empty((1, source_height + 1, source_width + 1, channels))
     padded[0, :-1, :-1] = image.permute(1, 2, 0)
