@@ -322,9 +322,19 @@ def main() -> None:
         octathlon()
     except OctathlonError as error:
         click.echo(f"octathlon: {error}", err=True)
+        _flush()
         sys.exit(1)
     finally:
         gc.freeze()  # or Python, as it ends, would look for garbage in all of PyTorch, for a second
+
+
+def _flush() -> None:
+    """Write what is still to be printed. For what nobody has room Python, as it ends, would try again, and from 3.14 on
+    choose the exit code."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":
