@@ -13,8 +13,9 @@ days before it are the training set. Steps, each a job, later ones after all ear
     manifest
 
 A uniform draw of buckets and a permutation of each make a uniform permutation of all training rows. The text is read
-once, as unpacking it can't be shared: rows have values until the dictionaries are there, then indices. What only later
-steps read lies in `work/`, as many bytes as all prepared rows; nothing reads it once the manifest is there.
+once, as unpacking it can't be shared: rows have values until the dictionaries are there, then indices. A scan has three
+threads: one unpacks, one parses, the job's own notes values, sorts and writes. What only later steps read lies in
+`work/`, as many bytes as all prepared rows; nothing reads it once the manifest is there.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from octathlon.datasets.ahead import ahead
 from octathlon.datasets.click_logs.rows import CATEGORIES, FIRST_CATEGORY
 from octathlon.datasets.click_logs.settings import Settings
 from octathlon.datasets.click_logs.shuffle import (
@@ -41,6 +43,8 @@ from octathlon.receipts import describe, publish, read_json, write_json
 if TYPE_CHECKING:  # a plan of the workflow compiles nothing
     from octathlon.datasets.click_logs.dictionary import Appearances, Numbers
 
+AHEAD = 8
+"""Pieces of a day, some 10 MB as rows each, that a thread parses while a million rows are sorted and written."""
 DICTIONARIES = "work/dictionaries.npy"
 EVAL, VAL = "eval.bin", "val.bin"
 
@@ -112,7 +116,7 @@ def _scan(job: int, archives: Path, out: Path, settings: Settings) -> dict[str, 
     for day in _days_of(job, settings):
         columns = [Appearances(settings.max_ind_range) for _ in range(CATEGORIES)]
         archive = archives / f"day_{day}.gz"
-        batches = _noted(read_day(archive, settings.max_ind_range), columns)
+        batches = _noted(ahead(read_day(archive, settings.max_ind_range), AHEAD), columns)
         buckets = settings.buckets if day < settings.days - 1 else 1
         rng = np.random.default_rng([settings.shuffle_seed, 0, day])
         counts.append(write_day(batches, out / "work", f"day-{day}", buckets, rng))
