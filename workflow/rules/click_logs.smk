@@ -39,9 +39,9 @@ use rule click_logs_scan as click_logs_bucket with:
         runtime=60,
 
 
-use rule click_logs_scan as click_logs_evaluation with:
+use rule click_logs_scan as click_logs_half with:
     wildcard_constraints:
-        step="evaluation",
+        step=r"half-\d+",
     threads: 1
     resources:
         mem_mb=6000,
@@ -50,7 +50,7 @@ use rule click_logs_scan as click_logs_evaluation with:
 
 rule click_logs_manifest:
     input:
-        receipts("click_logs", "dictionaries", "bucket", "evaluation"),
+        receipts("click_logs", "dictionaries", "bucket", "half"),
     output:
         prepared("click_logs", "manifest.json"),
     log:
