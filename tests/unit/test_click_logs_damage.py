@@ -151,7 +151,7 @@ def test_dictionaries_that_are_older_than_a_scan_are_noticed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "step", ["scan-2", "scan-", "scan-01", "shuffle", "bucket-1", "evaluation-0", "../scan-0"]
+    "step", ["scan-2", "scan-", "scan-01", "shuffle", "bucket-1", "half-2", "half", "../scan-0"]
 )
 def test_an_unknown_step_is_refused(tmp_path, step):
     with pytest.raises(OctathlonError, match=r"no step .* choose scan-0 to scan-1"):
@@ -160,7 +160,7 @@ def test_an_unknown_step_is_refused(tmp_path, step):
 
 def test_a_step_before_its_time_says_so(tmp_path):
     with pytest.raises(OctathlonError, match=r"dictionaries\.json: not there"):
-        prepare("evaluation", tmp_path, tmp_path / "out", settings())
+        prepare("half-0", tmp_path, tmp_path / "out", settings())
 
 
 def prepare_days(folder: Path, *days: bytes) -> None:
@@ -189,7 +189,7 @@ def test_an_evaluation_set_without_an_auc_is_refused(tmp_path, last_day, complai
     """Its rows are all clicks or all none, whatever the rest of the last day is."""
     with pytest.raises(OctathlonError, match=rf"day_1\.gz: of its first half, {complaint}"):
         prepare_days(tmp_path, lines(), last_day)
-    assert not (tmp_path / "out/receipts/evaluation.json").exists()
+    assert not (tmp_path / "out/receipts/half-0.json").exists()
 
 
 def test_the_smallest_evaluation_set(tmp_path):

@@ -32,7 +32,7 @@ class Appearances:
         return np.concatenate(self._parts)
 
 
-@numba.njit(cache=True, no_cfunc_wrapper=True)
+@numba.njit(cache=True, no_cfunc_wrapper=True, nogil=True)
 def _unseen(values: np.ndarray, seen: np.ndarray, new: np.ndarray) -> int:
     """Note which values were seen, and put into `new` those that were not; how many."""
     count = 0

@@ -8,9 +8,7 @@ nothing to compute, and a thread reads them: a process would have to hand over m
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from octathlon.datasets.ahead import ahead
 from octathlon.datasets.click_logs.rows import COLUMNS, FIRST_CATEGORY, ROW_BYTES
 from octathlon.datasets.shards import Shards
 from octathlon.errors import OctathlonError
@@ -103,20 +102,13 @@ class Stream(Iterable[Tensor]):
                 yield from self._read([key])
             return
         items = _grouped(self._keys, ITEM_BYTES // ROW_BYTES)
-        with ThreadPoolExecutor(1, initializer=self._begin) as reader:
-            ahead = deque(reader.submit(self._next, items) for _ in range(AHEAD))
-            while batches := ahead.popleft().result():
-                ahead.append(reader.submit(self._next, items))
-                yield from batches
+        for batches in ahead(map(self._read, items), AHEAD, self._begin):
+            yield from batches
 
     def _begin(self) -> None:
         """A thread begins with the first GPU, whose memory it would use."""
         if self._device.type == "cuda":
             torch.cuda.set_device(self._device)
-
-    def _next(self, items: Iterator[list[Key]]) -> tuple[Tensor, ...]:
-        """The next batches; none at the end."""
-        return self._read(next(items, []))
 
     def _read(self, keys: list[Key]) -> tuple[Tensor, ...]:
         counts = [count for _, count in keys]

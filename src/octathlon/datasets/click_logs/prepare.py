@@ -9,12 +9,13 @@ days before it are the training set. Steps, each a job, later ones after all ear
                     distinct values of each column, in order of appearance
     dictionaries    the indices: one artefact of all days
     bucket-<n>      a training file: one bucket's rows of all days, permuted in memory
-    evaluation      the last day's halves in their order
+    half-<n>        one of the last day's halves, in its order
     manifest
 
 A uniform draw of buckets and a permutation of each make a uniform permutation of all training rows. The text is read
-once, as unpacking it can't be shared: rows have values until the dictionaries are there, then indices. What only later
-steps read lies in `work/`, as many bytes as all prepared rows; nothing reads it once the manifest is there.
+once, as unpacking it can't be shared: rows have values until the dictionaries are there, then indices. A scan has three
+threads: one unpacks, one parses, the job's own notes values, sorts and writes. What only later steps read lies in
+`work/`, as many bytes as all prepared rows; nothing reads it once the manifest is there.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from octathlon.datasets.ahead import ahead
 from octathlon.datasets.click_logs.rows import CATEGORIES, FIRST_CATEGORY
 from octathlon.datasets.click_logs.settings import Settings
 from octathlon.datasets.click_logs.shuffle import (
     day_files,
     read_bucket,
-    read_segments,
+    read_rows,
     write_bucket,
     write_day,
 )
@@ -41,8 +43,11 @@ from octathlon.receipts import describe, publish, read_json, write_json
 if TYPE_CHECKING:  # a plan of the workflow compiles nothing
     from octathlon.datasets.click_logs.dictionary import Appearances, Numbers
 
+AHEAD = 8
+"""Pieces of a day, some 10 MB as rows each, that a thread parses while a million rows are sorted and written."""
 DICTIONARIES = "work/dictionaries.npy"
-EVAL, VAL = "eval.bin", "val.bin"
+HALVES = ("eval", "val")
+"""The splits that are the last day's first and second half."""
 
 
 def archives(settings: Settings) -> list[str]:
@@ -56,7 +61,7 @@ def steps(settings: Settings) -> dict[str, list[str]]:
         "scan": [f"scan-{job}" for job in range(settings.day_jobs)],
         "dictionaries": ["dictionaries"],
         "bucket": [f"bucket-{bucket}" for bucket in range(settings.buckets)],
-        "evaluation": ["evaluation"],
+        "half": [f"half-{half}" for half in range(len(HALVES))],
     }
 
 
@@ -89,7 +94,7 @@ def prepare(step: str, archives: Path, out: Path, settings: Settings) -> None:
     elif kind == "bucket":
         facts = _bucket(int(number), out, settings)
     else:
-        facts = _evaluation(archives, out, settings)
+        facts = _half(int(number), archives, out, settings)
     head = {"format": 1, "stage": "prepare", "dataset": "click_logs", "step": step}
     files = {name: describe(out / name) for name in facts["files"]}
     write_json(_receipt(out, step), head | facts | {"files": files})
@@ -112,7 +117,7 @@ def _scan(job: int, archives: Path, out: Path, settings: Settings) -> dict[str, 
     for day in _days_of(job, settings):
         columns = [Appearances(settings.max_ind_range) for _ in range(CATEGORIES)]
         archive = archives / f"day_{day}.gz"
-        batches = _noted(read_day(archive, settings.max_ind_range), columns)
+        batches = _noted(ahead(read_day(archive, settings.max_ind_range), AHEAD), columns)
         buckets = settings.buckets if day < settings.days - 1 else 1
         rng = np.random.default_rng([settings.shuffle_seed, 0, day])
         counts.append(write_day(batches, out / "work", f"day-{day}", buckets, rng))
@@ -168,39 +173,24 @@ def _number(rows: np.ndarray, columns: Iterable[Numbers], out: Path) -> np.ndarr
     return rows
 
 
-def _evaluation(archives: Path, out: Path, settings: Settings) -> dict[str, Any]:
-    """The last day's evaluation and val sets."""
+def _half(half: int, archives: Path, out: Path, settings: Settings) -> dict[str, Any]:
+    """One of the last day's halves; the middle row is in the first."""
     day = settings.days - 1
     numbers = list(_numbers(out, settings))
     total = read_json(_receipt(out, steps(settings)["scan"][-1]))["rows"][-1]
-    batches = (_number(rows, numbers, out) for rows in read_segments(out / "work", f"day-{day}", 0))
-    facts = _write_halves(batches, total, out)
-    _require_both_classes(archives / f"day_{day}.gz", facts)
-    return {"files": [EVAL, VAL]} | facts
+    first, end = (0, (total + 1) // 2) if half == 0 else ((total + 1) // 2, total)
+    split, clicks = HALVES[half], 0
+    with publish(out / f"{split}.bin") as temporary, temporary.open("wb") as file:
+        for rows in read_rows(out / "work", f"day-{day}", first, end):
+            _number(rows, numbers, out).tofile(file)
+            clicks += int(rows[:, 0].sum())
+    if half == 0:
+        _require_both_classes(archives / f"day_{day}.gz", end, clicks)
+    return {"files": [f"{split}.bin"], "counts": {split: end - first}, "clicks": {split: clicks}}
 
 
-def _write_halves(batches: Iterator[np.ndarray], total: int, out: Path) -> dict[str, Any]:
-    """The last day in its order: the first half, with the middle row, for evaluation, then val."""
-    left = (total + 1) // 2
-    counts, clicks = {"eval": 0, "val": 0}, {"eval": 0, "val": 0}
-    with (
-        publish(out / EVAL) as first,
-        publish(out / VAL) as second,
-        first.open("wb") as eval_file,
-        second.open("wb") as val_file,
-    ):
-        for rows in batches:
-            for split, file, part in (("eval", eval_file, rows[:left]), ("val", val_file, rows[left:])):
-                part.tofile(file)
-                counts[split] += len(part)
-                clicks[split] += int(part[:, 0].sum())
-            left = max(left - len(rows), 0)
-    return {"counts": counts, "clicks": clicks}
-
-
-def _require_both_classes(archive: Path, facts: Mapping[str, Any]) -> None:
+def _require_both_classes(archive: Path, rows: int, clicks: int) -> None:
     """There is no AUC of clicks alone, nor without a click."""
-    rows, clicks = facts["counts"]["eval"], facts["clicks"]["eval"]
     if clicks in (0, rows):
         raise OctathlonError(
             f"{archive}: of its first half, the {rows:,} rows of the evaluation set, {clicks:,} are clicks, but an "
@@ -218,8 +208,8 @@ def _bucket(number: int, out: Path, settings: Settings) -> dict[str, Any]:
 
 def _manifest(out: Path, settings: Settings) -> dict[str, Any]:
     """`splits` lists each split's files in order."""
-    names = [*steps(settings)["bucket"], "evaluation"]
-    receipts = [read_json(_receipt(out, name)) for name in names]
+    kinds = steps(settings)
+    receipts = [read_json(_receipt(out, name)) for name in kinds["bucket"] + kinds["half"]]
     files = {file: facts for receipt in receipts for file, facts in receipt["files"].items()}
     counts, clicks = (_sum(receipt[key] for receipt in receipts) for key in ("counts", "clicks"))
     return {
@@ -227,9 +217,8 @@ def _manifest(out: Path, settings: Settings) -> dict[str, Any]:
         "dataset": "click_logs",
         "shards": files,
         "splits": {
-            "train": [file for file in files if file not in (EVAL, VAL)],
-            "eval": [EVAL],
-            "val": [VAL],
+            "train": [file for file in files if file.startswith("train-")],
+            **{split: [f"{split}.bin"] for split in HALVES},
         },
         "counts": counts,
         "click_rates": {split: clicks[split] / max(counts[split], 1) for split in counts},

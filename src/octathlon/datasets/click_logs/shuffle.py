@@ -19,6 +19,9 @@ from octathlon.receipts import publish
 BLOCK = 1 << 20
 """Rows that are sorted and written at a time: a bucket's part of them is a read of some 600 KB at full scale."""
 
+PART = 1 << 16
+"""Rows that are read at a time where their order stays: a fifth cheaper than a million."""
+
 
 def day_files(name: str) -> tuple[str, str]:
     """The names of a day's files: rows, segments."""
@@ -80,11 +83,11 @@ def read_bucket(folder: Path, names: Sequence[str], bucket: int) -> np.ndarray:
     return rows
 
 
-def read_segments(folder: Path, name: str, bucket: int) -> Iterator[np.ndarray]:
-    """A bucket's rows of one day, in the day's order, some at a time; raises as `read_bucket` does."""
+def read_rows(folder: Path, name: str, first: int, end: int) -> Iterator[np.ndarray]:
+    """A day's rows as they were written, from `first` to before `end`, some at a time; raises as `read_bucket` does."""
     day = Shards([folder / day_files(name)[0]])
-    for start, end in _segments(folder, name, bucket):
-        rows = np.empty((end - start, COLUMNS), DTYPE)
+    for start in range(first, end, PART):
+        rows = np.empty((min(PART, end - start), COLUMNS), DTYPE)
         _fill(day, 0, start, rows)
         yield rows
 

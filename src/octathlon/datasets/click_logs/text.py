@@ -12,12 +12,15 @@ from pathlib import Path
 import numba
 import numpy as np
 
+from octathlon.datasets.ahead import ahead
 from octathlon.datasets.click_logs.rows import COLUMNS, DTYPE, FIRST_CATEGORY
 from octathlon.errors import OctathlonError
 from octathlon.formats.gzips import open_gzip
 
 PIECE = 16 << 20
 """Bytes of text in memory at a time, some 65,000 rows; larger pieces are no faster (measured)."""
+AHEAD = 2
+"""Pieces that a thread unpacks before they are parsed, which takes longer."""
 DAY_LIMIT = 200 << 30
 """No day unpacks to more; upstream's have some 50 GB."""
 SHORTEST_ROW = len("0\n") + COLUMNS - 1
@@ -33,7 +36,7 @@ VALUES = np.full(256, 16, np.uint8)
 """Of the characters that are hexadecimal digits."""
 for _digits in (b"0123456789abcdef", b"0123456789ABCDEF"):
     VALUES[list(_digits)] = range(16)
-kernel = numba.njit(cache=True, no_cfunc_wrapper=True)
+kernel = numba.njit(cache=True, no_cfunc_wrapper=True, nogil=True)
 
 
 def read_day(path: Path, max_ind_range: int, piece: int = PIECE) -> Iterator[np.ndarray]:
@@ -46,7 +49,7 @@ def read_day(path: Path, max_ind_range: int, piece: int = PIECE) -> Iterator[np.
         OctathlonError: naming the row (1-based), if it is not of that format, or if the file is damaged.
     """
     first = 1
-    for text in _pieces(path, piece):
+    for text in ahead(_pieces(path, piece), AHEAD):
         rows = np.empty((len(text) // SHORTEST_ROW + 1, COLUMNS), DTYPE)
         count, place = _parse(text, VALUES, max_ind_range, rows)
         if place < len(text):
@@ -59,14 +62,14 @@ def read_day(path: Path, max_ind_range: int, piece: int = PIECE) -> Iterator[np.
 
 
 def _pieces(path: Path, piece: int) -> Iterator[np.ndarray]:
-    """The text in pieces that end with a line, uint8, all in the same memory; a missing last line feed is added."""
+    """The text in pieces that end with a line, uint8; a missing last line feed is added."""
     buffer = bytearray(3 * piece + 1)
     kept = 0
     with open_gzip(path, DAY_LIMIT) as stream:
         while count := stream.readinto(memoryview(buffer)[kept : kept + piece]):
             end = buffer.rfind(b"\n", kept, kept + count) + 1
             if end:
-                yield np.frombuffer(buffer, np.uint8, end)
+                yield np.frombuffer(buffer, np.uint8, end).copy()
             buffer[: kept + count - end] = buffer[end : kept + count]
             kept += count - end
             if kept > 2 * piece:
