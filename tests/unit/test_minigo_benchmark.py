@@ -15,6 +15,7 @@ from torch import nn
 
 from octathlon import config
 from octathlon.benchmarks.minigo.benchmark import SelfPlay
+from octathlon.benchmarks.minigo.kernels import compile_kernels
 from octathlon.benchmarks.minigo.match import Played
 from octathlon.benchmarks.minigo.network import DualNetwork, folded
 from octathlon.benchmarks.minigo.players import SelfPlayers, new_network, player
@@ -333,6 +334,32 @@ def test_rules_of_the_full_scale() -> None:
 
 
 @pytest.mark.slow
+def resident() -> float:
+    """MiB of this process that are in memory."""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if "VmRSS" in line)
+    return int(line.split()[1]) / 1024
+
+
+def test_room_for_games_longer_than_any_takes_no_memory() -> None:
+    """128 games at full size, each with a few recorded positions, where there is room for 2.3 GB of them."""
+    few = {"readouts": 2, "fast_readouts": 2, "eval_readouts": 2, "target_readouts": 2, "full_share": 1.0}
+    chosen, sizes = settings("full", **few), []
+    compile_kernels(chosen)
+
+    class Enough(Exception):  # noqa: N818 - it is no error
+        pass
+
+    def evaluate(planes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        sizes.append(resident())
+        if len(sizes) == 12:
+            raise Enough
+        return np.zeros((len(planes), 362), np.float32), np.zeros(len(planes), np.float32)
+
+    with pytest.raises(Enough):
+        play_games(chosen, evaluate, 128, [1])
+    assert sizes[-1] - sizes[0] < 100
+
+
 def test_a_generation_at_full_size_on_a_few_games(full_data: Path) -> None:
     """The network, the board and the search of the closed division; one game, cut short, and one small batch."""
     few = {

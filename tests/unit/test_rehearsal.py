@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import weakref
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -104,10 +106,27 @@ def test_an_update_is_a_whole_global_batch():
     assert wide(gradient_accumulation_steps=4)["training"]["flops"] == 2 * (2 * 8 * 50 * 7)
 
 
-def test_too_little_memory_gives_the_batch_that_fits():
-    facts = wide(limit=3, global_batch_size=16)
-    assert (facts["wanted_local_batch"], facts["local_batch"]) == (16, 2)
-    assert facts["training"]["flops"] == 2 * (2 * 2 * 50 * 7)
+@pytest.mark.parametrize(("batch", "fits"), [(16, 2), (14, 3), (7, 3)])
+def test_too_little_memory_gives_the_batch_that_fits(batch, fits):
+    facts = wide(limit=3, global_batch_size=batch)
+    assert (facts["wanted_local_batch"], facts["local_batch"]) == (batch, fits)
+    assert facts["training"]["flops"] == 2 * (2 * fits * 50 * 7)
+
+
+def test_what_did_not_fit_is_gone_before_less_is_tried():
+    tried = []
+
+    class Noted(Wide):
+        limit = 3
+
+        def build_model(self):
+            assert not any(each() for each in tried)
+            tried.append(weakref.ref(self))
+            return super().build_model()
+
+    settings = BenchmarkSettings(**(DEFAULTS | {"global_batch_size": 16}))
+    rehearse(Noted, settings, Run(seed=1, device=CPU), seconds=0.05, turn=nullcontext())
+    assert len(tried) == 4  # with 16, 8, 4 and 2
 
 
 class ShortSecondRank(Wide):
@@ -128,8 +147,30 @@ def test_all_ranks_rehearse_with_what_fits_on_each(tmp_path):
 
 
 def test_a_sample_that_does_not_fit_is_said_in_a_sentence():
-    with pytest.raises(OctathlonError, match="a batch of 1 needs more memory than cpu has"):
+    with pytest.raises(OctathlonError, match="one sample needs more memory than cpu has"):
         wide(limit=0)
+
+
+def _self_play(folder: Path, rank: int) -> dict[str, float]:
+    settings = resolve("benchmarks", "minigo", "mini", {"min_selfplay_games": 1})
+    run = Run(
+        seed=1, device=CPU, rank=rank, world=2, data=folder, manifest=read_json(folder / "manifest.json")
+    )
+    facts = rehearse(registry.benchmark_class("minigo"), settings, run, seconds=0.1, turn=nullcontext())
+    return facts["epoch"]
+
+
+def test_more_ranks_than_games_rehearse_too(tmp_path):
+    """The first rank has no game to learn from, and none to play."""
+    sizes = {"games": 1, "kept_games": 1, "positions_per_game": 400}
+    data = resolve("datasets", "minigo_models", "mini", {"synthetic": sizes})
+    settings = registry.synthetic("minigo").write(
+        tmp_path, resolve("benchmarks", "minigo", "mini", {}), data, 1
+    )
+    first, second = on_ranks(2, tmp_path, partial(_self_play, tmp_path), start="spawn")
+    assert first == second
+    assert first["samples"] == settings.window * 400 * settings.position_share
+    assert first["seconds"] == pytest.approx(400 * settings.readouts / first["positions_per_s"])
 
 
 def test_made_up_utterances_are_as_long_as_real_ones(tmp_path):

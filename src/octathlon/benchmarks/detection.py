@@ -59,10 +59,10 @@ class Detection(Benchmark[Settings], Generic[Settings]):
     def _evaluation(self) -> Evaluation:
         return Evaluation(self.run.data / "val-truth.json", self.run.device)
 
-    def _load(self, batches: Dataset[Any], keys: Iterable[Any], pin_memory: bool = True) -> Iterable[Any]:
+    def _load(self, batches: Dataset[Any], keys: Iterable[Any]) -> Iterable[Any]:
         return load(
             batches,
             keys,
             workers=self.settings.loader_workers,
-            pin_memory=pin_memory and self.run.device.type == "cuda",
+            pin_memory=self.run.device.type == "cuda",
         )

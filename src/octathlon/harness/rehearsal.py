@@ -6,6 +6,7 @@ Nothing is logged, and nothing is learnt that is kept.
 
 from __future__ import annotations
 
+import gc
 import math
 import statistics
 import time
@@ -47,7 +48,7 @@ def rehearse(
     turn: AbstractContextManager[Any],
 ) -> Facts:
     """Measure loading, training and evaluation; where memory is too small, with the largest half, quarter ... of the
-    batch that fits.
+    batch that fits, rounded down.
 
     Args:
         seconds: about how long it may take. Building, compiling and two evaluations come on top.
@@ -59,7 +60,7 @@ def rehearse(
         samples, `epoch`; numbers in seconds, bytes, samples.
 
     Raises:
-        OctathlonError: if the settings don't fit the data or the machine, or no batch fits its memory.
+        OctathlonError: if the settings don't fit the data or the machine, or not even one sample fits its memory.
     """
     wanted = settings.local_batch_size(run.world)
     while True:
@@ -67,13 +68,13 @@ def rehearse(
             facts = _measure(benchmark_class, settings, run, seconds, turn)
             return facts | {"wanted_local_batch": wanted, "local_batch": settings.local_batch_size(run.world)}
         except torch.OutOfMemoryError:
-            local = settings.local_batch_size(run.world)
-            if local % 2:
+            fits = settings.local_batch_size(run.world) // 2
+            if not fits:
                 raise OctathlonError(
-                    f"a batch of {local} needs more memory than {run.device} has: set more gradient_accumulation_steps"
+                    f"one sample needs more memory than {run.device} has: rehearse on a device with more"
                 ) from None
-            settings = settings.model_copy(update={"global_batch_size": settings.global_batch_size // 2})
-        torch.cuda.empty_cache()
+            parts = run.world * settings.gradient_accumulation_steps
+            settings = settings.model_copy(update={"global_batch_size": fits * parts})
 
 
 def _measure(
@@ -83,7 +84,7 @@ def _measure(
     seconds: float,
     turn: AbstractContextManager[Any],
 ) -> Facts:
-    _forget_peaks(run.device)
+    _forget_the_last(run.device)
     start = time.perf_counter()
     benchmark = benchmark_class(settings.model_copy(update={"loader_workers": 0}), run)
     seed_alike(run.seed)
@@ -330,9 +331,11 @@ def _timed_evaluation(benchmark: Benchmark, model: torch.nn.Module) -> float:
     return time.perf_counter() - start
 
 
-def _forget_peaks(device: torch.device) -> None:
-    """Let the peaks of memory begin anew."""
+def _forget_the_last(device: torch.device) -> None:
+    """Free what is left of the last rehearsal, which refers to itself, and let the peaks of memory begin anew."""
+    gc.collect()
     if device.type == "cuda":
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     Path("/proc/self/clear_refs").write_text("5")
 

@@ -140,9 +140,7 @@ class HeavyDetection(Detection[Settings]):
     @cached_property
     def _evaluation_batches(self) -> Iterable[Images]:
         sides = self.settings.min_image_size, self.settings.max_image_size
-        return self._load(
-            EvaluationBatches(self._validation, *sides), self._evaluation_keys, pin_memory=False
-        )
+        return self._load(EvaluationBatches(self._validation, *sides), self._evaluation_keys)
 
     def _load_training(self, first: int) -> Iterable[Batch]:
         sides = self.settings.min_image_size, self.settings.max_image_size

@@ -40,6 +40,10 @@ class Images:
     sizes: Tensor
     """height and width of each, without the padding, int64 (N, 2)"""
 
+    def pin_memory(self) -> Images:
+        """For DataLoader."""
+        return self.map(Tensor.pin_memory)
+
     def map(self, change: Callable[[Tensor], Tensor]) -> Images:
         """With both tensors changed."""
         return Images(change(self.pixels), change(self.sizes))

@@ -168,11 +168,14 @@ class SelfPlay(Benchmark[Settings]):
     def rehearse_epoch(self, model: nn.Module, seconds: float) -> Mapping[str, float]:
         """Games are as long as those of the data, and their first moves stand for all; a readout is a position."""
         settings, games = self.settings, self.settings.min_selfplay_games
-        recorded = self._window.positions_per_game()
+        recorded, kept = self._window.counts()
+        rate = self._players.positions_per_second(model, self._window.share, seconds)
+        # with more ranks than games some have none to count, and none to play
+        sums = torch.tensor([recorded, kept, rate], dtype=torch.float64, device=self.run.device)
+        recorded, kept, rate = world.all_sum(sums).tolist()
+        recorded /= kept
         share = settings.full_share
         readouts = share * settings.readouts + (1 - share) * settings.fast_readouts
-        rate = self._players.positions_per_second(model, seconds)
-        rate = world.all_sum(torch.tensor(rate, dtype=torch.float64, device=self.run.device)).item()
         return {
             "samples": settings.window * games * recorded * settings.position_share,
             "seconds": games * recorded / share * readouts / rate,
@@ -193,10 +196,9 @@ class SelfPlay(Benchmark[Settings]):
                 first, last = np.searchsorted(rows["game"], [share.start, share.stop])
                 self._window.add(rows[first:last])
             return
-        games = self.settings.min_selfplay_games
-        share = len(rank_share(games, run.rank, run.world))
-        self._window.add(self._players.play(self._model, share, [run.seed, generation, PLAY, run.rank]))
-        self._games.append(games)
+        seed = [run.seed, generation, PLAY, run.rank]
+        self._window.add(self._players.play(self._model, self._window.share, seed))
+        self._games.append(self.settings.min_selfplay_games)
 
     def _load(self, name: str) -> DualNetwork:
         model = new_network(self.settings)

@@ -54,7 +54,8 @@ class _Share:
     settings: Settings
     weights: Mapping[str, Tensor]
     device: torch.device
-    games: int
+    games: range
+    """Their numbers among those of the rank."""
     seed: list[int]
 
 
@@ -78,28 +79,29 @@ class SelfPlayers:
             return np.empty(0, row_type(self._settings.board_size))
         if not self._pool:
             return play_games(self._settings, player(model, self._device, self._half), games, seed)
+        shares = self._shares(model, games, seed)
+        parts = self._pool.map(_play_share, shares)
+        for part, share in zip(parts, shares, strict=True):
+            part["game"] += share.games.start
+        return np.concatenate(parts)
+
+    def positions_per_second(self, model: DualNetwork, games: int, seconds: float) -> float:
+        """How many positions all processes look at in a second of playing so many games, judged by their beginning."""
+        if not games:
+            return 0.0
+        if not self._pool:
+            return _rate(self._settings, player(model, self._device, self._half), games, [0], seconds)
+        return sum(self._pool.map(partial(_rate_share, seconds=seconds), self._shares(model, games, [])))
+
+    def _shares(self, model: DualNetwork, games: int, seed: list[int]) -> list[_Share]:
+        """What each process is to play, but those for which no game is left."""
         weights = _weights(model)
         numbers = [rank_share(games, process, self._processes) for process in range(self._processes)]
-        tasks = [
-            _Share(self._settings, weights, self._device, len(share), [*seed, share.start])
+        return [
+            _Share(self._settings, weights, self._device, share, [*seed, share.start])
             for share in numbers
             if share
         ]
-        parts = self._pool.map(_play_share, tasks)
-        for part, share in zip(parts, filter(None, numbers), strict=True):
-            part["game"] += share.start
-        return np.concatenate(parts)
-
-    def positions_per_second(self, model: DualNetwork, seconds: float) -> float:
-        """How many positions all processes look at in a second, judged by their first games' first moves."""
-        if not self._pool:
-            return _rate(self._settings, player(model, self._device, self._half), seconds)
-        games, weights = self._settings.concurrent_games, _weights(model)
-        tasks = [
-            _Share(self._settings, weights, self._device, games, [number])
-            for number in range(self._processes)
-        ]
-        return sum(self._pool.map(partial(_rate_share, seconds=seconds), tasks))
 
     @property
     def _half(self) -> bool:
@@ -134,7 +136,8 @@ class _Pool:
 
 
 def _died(players: Sequence[BaseProcess]) -> str:
-    """Which of the processes died first. The others are killed: the pool waits for them, but they heed no SIGTERM."""
+    """Which of the processes died first. The others are killed: the pool tells them to end and waits for them, but one
+    that is stopped hears nothing."""
     ended = wait([each.sentinel for each in players])
     first = next(each for each in players if each.sentinel in ended)
     first.join()
@@ -160,18 +163,18 @@ def _player(share: _Share) -> Evaluate:
 
 
 def _play_share(share: _Share) -> np.ndarray:
-    return play_games(share.settings, _player(share), share.games, share.seed)
+    return play_games(share.settings, _player(share), len(share.games), share.seed)
 
 
 def _rate_share(share: _Share, seconds: float) -> float:
-    return _rate(share.settings, _player(share), seconds)
+    return _rate(share.settings, _player(share), len(share.games), share.seed, seconds)
 
 
 class _Enough(Exception):  # noqa: N818 - it is no error
     """Ends games."""
 
 
-def _rate(settings: Settings, evaluate: Evaluate, seconds: float) -> float:
+def _rate(settings: Settings, evaluate: Evaluate, games: int, seed: list[int], seconds: float) -> float:
     """Positions per second of games played for so long, after a first batch in which kernels are chosen."""
     positions, start = -1, 0.0
 
@@ -187,5 +190,5 @@ def _rate(settings: Settings, evaluate: Evaluate, seconds: float) -> float:
         return answer
 
     with suppress(_Enough):
-        play_games(settings, counted, settings.concurrent_games, [0])
+        play_games(settings, counted, games, seed)
     return positions / (time.perf_counter() - start)

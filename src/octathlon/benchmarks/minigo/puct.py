@@ -15,6 +15,9 @@ from octathlon.benchmarks.minigo.tree import EXPANDED, OVER, ROOT, child_of, fin
 
 C_BASE, C_INIT = 19652.0, 1.25
 
+# Nodes, actions and counts are made int64 before a kernel gets them: numba compiles it, and all that it calls, anew for
+# each type that it is called with. Trees keep them in fewer bits; as these, some kernels would be there twice.
+
 
 # Selection -------------------------------------------------------------------------------------------------
 

@@ -83,6 +83,6 @@ class _SelfPlay:
         )
         for slot in np.flatnonzero(self._ready & (table.winners != 0)):
             count, winner = table.records[slot], table.winners[slot]
-            planes, policies = table.planes[slot, :count], table.policies[slot, :count]
+            planes, policies = table.planes[:count, slot], table.policies[:count, slot]
             self._rows.append(pack(settings.board_size, planes, policies, winner, len(self._rows)))
             self._begin(slot)

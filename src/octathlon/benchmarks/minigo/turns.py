@@ -24,7 +24,7 @@ PASSES = 4
 
 
 class Table(NamedTuple):
-    """What is known of each game beside its tree; arrays have the shape (games, ...)."""
+    """What is known of each game beside its tree; arrays have the shape (games, ...) where nothing else is said."""
 
     full: np.ndarray
     """Whether this move's search is a full one, whose result is recorded."""
@@ -37,9 +37,11 @@ class Table(NamedTuple):
     moves: np.ndarray
     """int16 of shape (games, most moves)"""
     planes: np.ndarray
-    """Recorded positions, uint8 of shape (games, most records, 13 * points)"""
+    """Recorded positions, uint8 of shape (most records, games, 13 * points): all first ones, then the second ones, so
+    that what is in use lies together. The rest, for games longer than any, then takes no memory, also where the
+    system gives it out in large pages."""
     policies: np.ndarray
-    """Recorded visits, float32 of shape (games, most records, points + 1)"""
+    """Recorded visits, float32 of shape (most records, games, points + 1)"""
     records: np.ndarray
     """How many are recorded."""
 
@@ -53,8 +55,8 @@ def lay(games: int, size: int, max_moves: int, records: int) -> Table:
         streaks=np.zeros((games, 2), np.int32),
         winners=np.zeros(games, np.int8),
         moves=np.zeros((games, max_moves), np.int16),
-        planes=np.zeros((games, records, PLANES * points), np.uint8),
-        policies=np.zeros((games, records, points + 1), np.float32),
+        planes=np.zeros((records, games, PLANES * points), np.uint8),
+        policies=np.zeros((records, games, points + 1), np.float32),
         records=np.zeros(games, np.int32),
     )
 
@@ -171,16 +173,16 @@ def _record(trees, go, chains, table, game, visits, drawn, keep_eyes):
     legal = np.empty(points + 1, np.int8)
     row = table.records[game]
     find_legal(trees, go, chains, game, ROOT, keep_eyes, legal)
-    planes = table.planes[game, row].reshape((PLANES, points))
+    planes = table.planes[row, game].reshape((PLANES, points))
     write_planes(trees, go, chains, game, ROOT, legal, go.symmetries[0], planes)
     total = 0.0
     for action in range(points + 1):
         weight = float(visits[action])
         weight = weight**TEMPERATURE if drawn else weight
-        table.policies[game, row, action] = weight
+        table.policies[row, game, action] = weight
         total += weight
     for action in range(points + 1):
-        table.policies[game, row, action] /= total
+        table.policies[row, game, action] /= total
     table.records[game] = row + 1
 
 
@@ -214,7 +216,7 @@ def take_turn(trees, go, chains, table, game, draw_moves, fraction, keep_eyes):
         child = child_of(trees, game, ROOT, move)
         if child:
             trees.visits[game, child] = visits[move]  # the next search goes on from what is left of them
-        if table.records[game] < table.planes.shape[1]:
+        if table.records[game] < len(table.planes):
             _record(trees, go, chains, table, game, visits, drawn, keep_eyes)
     return move
 

@@ -22,7 +22,8 @@ class Window:
 
     def __init__(self, settings: Settings, rank: int, world: int) -> None:
         self._settings = settings
-        self._share = len(rank_share(settings.min_selfplay_games, rank, world))
+        self.share = len(rank_share(settings.min_selfplay_games, rank, world))
+        """This rank's games of a generation."""
         self._generations: list[np.ndarray] = []
 
     def add(self, rows: np.ndarray) -> None:
@@ -46,10 +47,10 @@ class Window:
         for name in sorted(state):
             self.add(state[name].numpy().view(kind).reshape(-1))
 
-    def positions_per_game(self) -> float:
-        """Recorded ones, in the mean."""
+    def counts(self) -> tuple[int, int]:
+        """Positions, and the games that they are of."""
         games = sum(len(np.unique(rows["game"])) for rows in self._generations)
-        return sum(map(len, self._generations)) / games
+        return sum(map(len, self._generations)), games
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """Positions to train on, in random order: a part of those in this rank's share of each generation's games."""
@@ -58,7 +59,7 @@ class Window:
 
     def _positions(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         numbers = np.unique(rows["game"])
-        chosen = np.isin(rows["game"], rng.permutation(numbers)[: self._share])
+        chosen = np.isin(rows["game"], rng.permutation(numbers)[: self.share])
         return rows[chosen & (rng.random(len(rows)) < self._settings.position_share)]
 
 
