@@ -6,8 +6,6 @@ import gc
 import os
 import resource
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 from textwrap import shorten
@@ -170,11 +168,12 @@ def compile_kernels(benchmark: str) -> None:
 def train(benchmark: str, overrides: dict[str, Any], scale: str, **options: Any) -> None:
     """Train a BENCHMARK from scratch to its target, on the clock. A missed target is a result: exit code 0."""
     from octathlon.config import resolve
+    from octathlon.harness.imports import swift_imports
 
     _check_memory()
     settings = resolve("benchmarks", benchmark, scale, overrides)
     _check_data(benchmark, options["data"])
-    with _nothing_is_garbage():  # takes seconds: what is missing is said before
+    with swift_imports():  # they take seconds: what is missing is said before
         from octathlon.harness.session import Session, run
 
         benchmark_class = registry.benchmark_class(benchmark)
@@ -191,10 +190,13 @@ def train(benchmark: str, overrides: dict[str, Any], scale: str, **options: Any)
 @THREADS
 def evaluate(benchmark: str, weights: Path, data: Path, device: str, threads: int) -> None:
     """Evaluate a BENCHMARK's weights as the run did that left them."""
-    from octathlon.harness.evaluation import evaluate_weights
+    from octathlon.harness.imports import swift_imports
 
     _check_memory()
-    classes = registry.benchmark_class(benchmark), registry.benchmark_settings(benchmark)
+    with swift_imports():
+        from octathlon.harness.evaluation import evaluate_weights
+
+        classes = registry.benchmark_class(benchmark), registry.benchmark_settings(benchmark)
     evaluate_weights(benchmark, classes, weights, data, device, threads)
 
 
@@ -241,16 +243,6 @@ def rehearse(benchmarks: tuple[str, ...], output: Path | None, **options: Any) -
             raise OctathlonError("--data: name the one benchmark that trains on them")
         _check_data(benchmarks[0], options["data"])
     rehearse_all(list(benchmarks) or registry.benchmarks(), Plan(**options), output)
-
-
-@contextmanager
-def _nothing_is_garbage() -> Iterator[None]:
-    """A block of imports: all that PyTorch is made of stays, and looking through it again and again takes time."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _check_memory() -> None:

@@ -1,4 +1,4 @@
-"""What our own optimizers have in common."""
+"""Optimizers without PyTorch's compiler, and what our own have in common."""
 
 from __future__ import annotations
 
@@ -10,7 +10,21 @@ import torch
 from torch import Tensor
 
 
-class GroupOptimizer(torch.optim.Optimizer):
+class Uncompiled(torch.optim.Optimizer):
+    """Has its methods as they are written. PyTorch wraps them so that its compiler leaves them alone, and imports the
+    compiler when one is first called: a second and a half before a run's clock, for runs that compile no optimizer."""
+
+    add_param_group = torch.optim.Optimizer.add_param_group.__wrapped__
+    zero_grad = torch.optim.Optimizer.zero_grad.__wrapped__
+
+
+class UncompiledSGD(Uncompiled, torch.optim.SGD):
+    """torch.optim.SGD."""
+
+    step = torch.no_grad()(torch.optim.SGD.step.__wrapped__)
+
+
+class GroupOptimizer(Uncompiled):
     """Updates all tensors of a group together."""
 
     @torch.no_grad()

@@ -28,6 +28,7 @@ from octathlon.datasets.minigo_models.names import tensor_names
 from octathlon.datasets.minigo_models.rows import PLANES
 from octathlon.errors import OctathlonError
 from octathlon.nn import world
+from octathlon.nn.optimizers import UncompiledSGD
 from octathlon.nn.sampling import rank_share
 from octathlon.nn.schedules import StepSchedule
 from octathlon.receipts import publish
@@ -81,7 +82,7 @@ class SelfPlay(Benchmark[Settings]):
             {"params": parts[True], "weight_decay": settings.weight_decay},
             {"params": parts[False], "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.SGD(groups, lr=settings.lr_rates[0], momentum=settings.momentum)
+        optimizer = UncompiledSGD(groups, lr=settings.lr_rates[0], momentum=settings.momentum)
         parameters = dict(model.named_parameters())
         for name, momentum in load_momentum(self.run.data, self.run.manifest).items():
             optimizer.state[parameters[name]]["momentum_buffer"] = momentum.to(self.run.device)

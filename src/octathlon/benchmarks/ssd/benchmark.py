@@ -21,6 +21,7 @@ from octathlon.benchmarks.ssd.schedule import WarmupAndDrops
 from octathlon.benchmarks.ssd.settings import Settings
 from octathlon.contracts import Run, Schedule
 from octathlon.datasets.coco.loader import backbone
+from octathlon.nn.optimizers import UncompiledSGD
 from octathlon.nn.pixels import layout
 from octathlon.nn.sampling import all_rank_batches, epoch_order, share_batches
 from octathlon.nn.world import average_batch_norm
@@ -51,7 +52,7 @@ class LightDetection(Detection[Settings]):
 
     def build_optimizer(self, model: nn.Module) -> tuple[torch.optim.Optimizer, Schedule]:
         settings = self.settings
-        optimizer = torch.optim.SGD(
+        optimizer = UncompiledSGD(
             model.parameters(),
             settings.base_learning_rate,
             settings.momentum,

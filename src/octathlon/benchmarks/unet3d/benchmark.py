@@ -18,6 +18,7 @@ from octathlon.benchmarks.unet3d.windows import fit, sliding_window, window_coun
 from octathlon.contracts import Benchmark, Cadence, Run, SampleCounts, Schedule
 from octathlon.datasets.kits19.loader import Batch, Cases, Crops, Key, Volumes
 from octathlon.nn.loading import load
+from octathlon.nn.optimizers import UncompiledSGD
 from octathlon.nn.pixels import layout
 from octathlon.nn.sampling import balanced_share, epoch_order, rank_batches
 from octathlon.nn.schedules import StepSchedule
@@ -69,7 +70,7 @@ class ImageSegmentation(Benchmark[Settings]):
 
     def build_optimizer(self, model: nn.Module) -> tuple[torch.optim.Optimizer, Schedule]:
         settings = self.settings
-        optimizer = torch.optim.SGD(
+        optimizer = UncompiledSGD(
             model.parameters(),
             lr=settings.initial_learning_rate,
             momentum=settings.momentum,
