@@ -23,6 +23,7 @@ from octathlon.benchmarks.minigo.settings import Settings
 from octathlon.benchmarks.minigo.sgf import collection
 from octathlon.benchmarks.minigo.window import Window, batches, even_out
 from octathlon.contracts import Benchmark, Run, SampleCounts, Schedule, Trainer
+from octathlon.datasets.ahead import ahead
 from octathlon.datasets.minigo_models.loader import load_games, load_momentum, load_weights
 from octathlon.datasets.minigo_models.names import tensor_names
 from octathlon.datasets.minigo_models.rows import PLANES
@@ -35,6 +36,8 @@ from octathlon.receipts import publish
 
 VALUE_WEIGHT = 0.5
 """Of the value's squared error, beside the policy's cross-entropy."""
+AHEAD = 4
+"""Batches that a thread turns while the device trains: one takes longer to turn than a GPU to train on."""
 PLAY, DRAW = 1, 2
 """What random numbers are for."""
 
@@ -137,8 +140,8 @@ class SelfPlay(Benchmark[Settings]):
         rng = np.random.default_rng([self.run.seed, epoch, DRAW, self.run.rank])
         update = self._local_batch * settings.gradient_accumulation_steps
         rows = even_out(self._window.draw(rng), update, self.run.device)
-        for batch in batches(rows, settings.board_size, self._local_batch, rng, first):
-            yield tuple(torch.from_numpy(part) for part in batch)
+        made = batches(rows, settings.board_size, self._local_batch, rng, first)
+        yield from ahead((tuple(map(torch.from_numpy, batch)) for batch in made), AHEAD)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         planes, policies, outcomes = (part.to(self.run.device, non_blocking=True) for part in batch)
