@@ -14,6 +14,8 @@ export PATH := $(VENV)/bin:$(PATH)
 # Do not pick up what a user's shell or home directory offers instead.
 export PYTHONNOUSERSITE := 1
 unexport PYTHONPATH
+# Without bytecode each job would compile its modules, and each plan look through them all, anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test fuzz slurm bench lint venv lock
 

@@ -1,5 +1,6 @@
 # Names -> paths, digests, commands. Whatever computes is in src/octathlon.
 import atexit
+import gc
 import json
 import os
 from functools import cache
@@ -19,6 +20,10 @@ from octathlon.failures import failures
 from octathlon.overlays import check_keys
 from octathlon.scoring.describe import check_fields
 from octathlon.scoring.plan import without_score
+
+# What is imported stays, and so does nearly all that a plan makes: looking for garbage in it takes a tenth of its time.
+gc.freeze()
+gc.set_threshold(100_000)
 
 
 def checked_config():
