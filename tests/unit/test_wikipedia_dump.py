@@ -7,7 +7,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from wikipedia_archives import CLOSING, OPENING, page, write_dump
 
@@ -59,10 +59,12 @@ def test_one_stream_is_one_share(tmp_path: Path) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(cuts=st.lists(st.integers(0, 9000), max_size=12), parts=st.integers(1, 5))
+@example(cuts=[len(OPENING + b"".join(PAGES) + CLOSING) - 5], parts=2)
+@example(cuts=[len(OPENING + b"".join(PAGES) + CLOSING) - 1], parts=2)
 def test_streams_may_end_anywhere(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[int], parts: int
 ) -> None:
-    """As in files that were packed in parallel: within a page, within a tag, even empty."""
+    """As in files that were packed in parallel: within a page, within a tag (even the last one), even empty."""
     content = OPENING + b"".join(PAGES) + CLOSING
     bounds = [0, *sorted(cuts), len(content)]
     streams = [content[a:b] for a, b in zip(bounds, bounds[1:], strict=False) if a < b]

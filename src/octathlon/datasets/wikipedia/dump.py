@@ -91,8 +91,9 @@ def _parse(xml: bytes) -> Page:
 
 def _page_elements(path: Path, own: Iterator[bytes], following: Iterator[bytes]) -> Iterator[bytes]:
     """Each `<page>...</page>` that begins in `own`; the last one may end in `following`."""
-    rest = b""
+    rest, size = b"", 0
     for chunk in own:
+        size += len(chunk)
         found, rest = _split(rest + chunk)
         yield from found
         _check_size(path, rest)
@@ -106,8 +107,14 @@ def _page_elements(path: Path, own: Iterator[bytes], following: Iterator[bytes])
             yield rest[begin : end + len(END)]
             return
         _check_size(path, rest)
-    if BEGIN in rest or not rest.rstrip().endswith(LAST):
+    if BEGIN in rest or not _is_end(rest, whole=len(rest) == size):
         raise OctathlonError(f"{path}: ends before </mediawiki>; fetch the dump again")
+
+
+def _is_end(rest: bytes, whole: bool) -> bool:
+    """Whether a dump may end so; a `whole` share may be no more than a piece of the last tag."""
+    text = rest.rstrip()
+    return text.endswith(LAST) or (whole and LAST.endswith(text))
 
 
 def _check_size(path: Path, page: bytes) -> None:
