@@ -1,10 +1,10 @@
-"""Steps with compile: default beside steps as written, in float32 on a CPU, on made-up data at mini scale.
+"""Steps with compile: default beside steps as written, in float32 on a CPU, on made-up data.
 
-    PYTHONPATH=src python benchmarks/compiled.py [--steps N] [BENCHMARK ...]
+    PYTHONPATH=src python benchmarks/compiled.py [--scale full] [--steps N] [BENCHMARK ...]
 
-Two trainings begin alike and see the same batches. For each step the greatest relative distances are printed, norm by
-norm, of loss, gradients and updated weights; then how often torch.compile compiled in all and after the first step, and
-the CPU seconds of a step, the median without the first one.
+Two trainings begin alike and see the same batches, as small as those of steps.py. For each step the greatest relative
+distances are printed, norm by norm, of loss, gradients and updated weights; then how often torch.compile compiled in
+all and after the first step, and the CPU seconds of a step, the median without the first one.
 """
 
 from __future__ import annotations
@@ -20,15 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from steps import prepare
 from torch import Tensor
 from torch._dynamo.utils import counters
 
 from octathlon import registry
-from octathlon.config import resolve
-from octathlon.contracts import Run
 from octathlon.harness.seeds import seed_alike
 from octathlon.harness.trainer import StepTrainer
-from octathlon.receipts import read_json
 
 COMPILED = ("bert", "maskrcnn", "minigo", "resnet", "ssd")
 
@@ -45,12 +43,11 @@ class Training:
     """compiled so far"""
 
 
-def train(name: str, mode: str, folder: Path, steps: int) -> Training:
+def train(name: str, scale: str, mode: str, folder: Path, steps: int) -> Training:
     """A training from the benchmark's start, a micro-batch being a step's whole batch."""
-    data = resolve("datasets", registry.dataset_of(name), "mini", {})
-    over = {"precision": "fp32", "compile": mode, "gradient_accumulation_steps": 1}
-    settings = registry.synthetic(name).write(folder, resolve("benchmarks", name, "mini", over), data, 1)
-    run = Run(seed=1, device=torch.device("cpu"), data=folder, manifest=read_json(folder / "manifest.json"))
+    seed_alike(1)  # made-up data may have a backbone
+    settings, run = prepare(name, scale, folder)
+    settings = settings.model_copy(update={"compile": mode})
     benchmark, found = registry.benchmark_class(name)(settings, run), Training()
     seed_alike(1)
     model = benchmark.build_model().train()
@@ -98,13 +95,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--scale", choices=registry.SCALES, default="mini")
     parser.add_argument("benchmarks", nargs="*", default=COMPILED)
     options = parser.parse_args()
     torch.set_num_threads(1)
     for name in options.benchmarks:
         with tempfile.TemporaryDirectory() as folder:
             written, compiled = (
-                train(name, mode, Path(folder), options.steps) for mode in ("none", "default")
+                train(name, options.scale, mode, Path(folder), options.steps) for mode in ("none", "default")
             )
         for step in range(options.steps):
             told = (
