@@ -333,7 +333,6 @@ def test_rules_of_the_full_scale() -> None:
     assert (full.eval_games, full.eval_readouts, full.target_readouts) == (256, 100, 100)
 
 
-@pytest.mark.slow
 def resident() -> float:
     """MiB of this process that are in memory."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if "VmRSS" in line)
@@ -360,6 +359,7 @@ def test_room_for_games_longer_than_any_takes_no_memory() -> None:
     assert sizes[-1] - sizes[0] < 100
 
 
+@pytest.mark.slow
 def test_a_generation_at_full_size_on_a_few_games(full_data: Path) -> None:
     """The network, the board and the search of the closed division; one game, cut short, and one small batch."""
     few = {
