@@ -106,11 +106,11 @@ def unreadable(path: Path, number: int, error: Exception) -> OctathlonError:
     return OctathlonError(f"{path}: cannot read image {number} ({error}); prepare imagenet again")
 
 
-class Batches(Dataset[Batch]):
-    """A data set of batches: images, uint8 of shape (N, 3, size, size), and labels, int64 of shape (N,).
+class BatchesOf(Dataset[Made]):
+    """A data set of batches, in whatever form.
 
     Args:
-        empty: makes the images' tensor, called as `torch.empty` is.
+        empty: makes the tensor for the images, called as `torch.empty` is.
     """
 
     def __init__(
@@ -119,6 +119,10 @@ class Batches(Dataset[Batch]):
         self._images = images
         self._transform = transform
         self._empty = empty
+
+
+class Batches(BatchesOf[Batch]):
+    """Of images, uint8 of shape (N, 3, size, size), and labels, int64 of shape (N,)."""
 
     def __getitem__(self, key: Key) -> Batch:
         epoch, numbers = key

@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 from torchvision.io import ImageReadMode, decode_jpeg
 
 from octathlon.datasets.imagenet.jpegs import is_whole, open_whole, read_header
-from octathlon.datasets.imagenet.loader import Images, Key, Transform, empty_images, unreadable
+from octathlon.datasets.imagenet.loader import BatchesOf, Key, Transform, empty_images, unreadable
 from octathlon.datasets.imagenet.transforms import View
 from octathlon.datasets.photos import photo
 from octathlon.errors import OctathlonError
@@ -137,19 +136,8 @@ def _stream(device: torch.device) -> torch.cuda.Stream:
 Batch = tuple[Undecoded, Tensor]
 
 
-class UndecodedBatches(Dataset[Batch]):
-    """A data set of batches: images, and labels, int64 of shape (N,).
-
-    Args:
-        empty: makes the tensor for the files, called as `torch.empty` is.
-    """
-
-    def __init__(
-        self, images: Images, transform: Transform, empty: Callable[..., Tensor] = torch.empty
-    ) -> None:
-        self._images = images
-        self._transform = transform
-        self._empty = empty
+class UndecodedBatches(BatchesOf[Batch]):
+    """Of images that are still files, and labels, int64 of shape (N,)."""
 
     def __getitem__(self, key: Key) -> Batch:
         epoch, numbers = key
