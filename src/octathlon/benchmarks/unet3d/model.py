@@ -70,7 +70,7 @@ def _block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
         OrderedDict(
             conv=nn.Conv3d(inputs, outputs, kernel_size=3, stride=stride, padding=1, bias=False),
             instancenorm=nn.InstanceNorm3d(outputs, affine=True),
-            relu=nn.ReLU(inplace=True),
+            relu=nn.ReLU(),  # not in place: the norm gives a view, which autograd would copy there and back
         )
     )
 
