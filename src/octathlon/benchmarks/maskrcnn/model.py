@@ -63,8 +63,7 @@ class MaskRCNN(nn.Module):
             return self._detect(
                 maps, *proposals.propose(*predicted, count, count, together=False), images.sizes
             )
-        candidates = settings.image_candidates * len(images.sizes)
-        proposed = proposals.propose(*predicted, settings.proposals_before_nms, candidates, together=True)
+        # before the proposals, which wait for the device: so it is not idle while this is launched
         losses = proposals.proposal_losses(
             torch.cat(logits, 1),
             torch.cat(deltas, 1),
@@ -73,6 +72,8 @@ class MaskRCNN(nn.Module):
             objects,
             settings.anchor_samples,
         )
+        candidates = settings.image_candidates * len(images.sizes)
+        proposed = proposals.propose(*predicted, settings.proposals_before_nms, candidates, together=True)
         return losses | self._head_losses(maps, *proposed, objects)
 
     def _predict(self, maps: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
