@@ -76,14 +76,18 @@ def test_pooling_is_torchvisions() -> None:
     theirs = MultiScaleRoIAlign([str(level) for level in range(4)], 7, 2)
     levels = pyramid_level(boxes, 224)
     # its own mapper differs in where it adds 1e-6
-    theirs.scales, theirs.map_levels = [1 / stride for stride in STRIDES[:4]], lambda _boxes: levels
+    theirs.scales, theirs.map_levels = (
+        [1 / stride for stride in STRIDES[:4]],
+        lambda _boxes: torch.cat([levels[::2], levels[1::2]]),
+    )
     expected = theirs(
         {str(level): each for level, each in enumerate(maps)},
-        [inclusive(boxes[:12]), inclusive(boxes[12:])],
+        [inclusive(boxes[::2]), inclusive(boxes[1::2])],
         [IMAGE] * 2,
     )
     assert len(levels.unique()) > 1
-    torch.testing.assert_close(pool(maps, [boxes[:12], boxes[12:]], 7, 224), expected)
+    found = pool(maps, boxes, torch.arange(20) % 2, 7, 224)
+    torch.testing.assert_close(torch.cat([found[::2], found[1::2]]), expected)
 
 
 def test_in_half_precision_regions_stay_where_they_are() -> None:
@@ -91,8 +95,10 @@ def test_in_half_precision_regions_stay_where_they_are() -> None:
     maps = [torch.randn(1, 3, *shape).bfloat16() for shape in MAPS[:4]]
     boxes = torch.tensor([[101.3, 57.7, 190.1, 143.9], [33.3, 7.7, 303.1, 241.9]])
     with torch.autocast("cpu", torch.bfloat16):
-        found = pool(maps, [boxes], 7, 224)
-    torch.testing.assert_close(found.float(), pool([each.float() for each in maps], [boxes], 7, 224))
+        found = pool(maps, boxes, torch.zeros(2), 7, 224)
+    torch.testing.assert_close(
+        found.float(), pool([each.float() for each in maps], boxes, torch.zeros(2), 7, 224)
+    )
 
 
 @pytest.fixture
@@ -185,13 +191,15 @@ def test_detections_are_the_references() -> None:
         logits[region, label] = value
     deltas[2, 3] = torch.tensor([1, -1, 0.5, -0.5])
     deltas[3, 80] = torch.tensor([5, 5, 1, 1])
-    found, scores, labels = detect(logits, deltas.flatten(1), boxes, torch.tensor(IMAGE))
+    owners, sizes = torch.ones(4, dtype=torch.int64), torch.tensor([[20, 20], IMAGE])
+    images, found, scores, labels = detect(logits, deltas.flatten(1), boxes, owners, sizes)
     expected = [
         (1, 0.649757, (10, 10, 59, 59)),
         (3, 0.554831, (104.7415, 73.7098, 214.2585, 181.2903)),
         (4, 0.336522, (100, 80, 199, 199)),
         (80, 0.290113, (273.3579, 219.4649, 309, 249)),
     ]
+    assert images.tolist() == [1] * 4
     assert labels.tolist() == [label for label, _, _ in expected]
     assert scores.tolist() == pytest.approx([score for _, score, _ in expected], abs=1e-5)
     for box, (_, _, corner) in zip(inclusive(found), expected, strict=True):

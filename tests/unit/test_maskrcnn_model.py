@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 import torch
 from torch import nn
@@ -13,6 +15,7 @@ from octathlon.benchmarks.maskrcnn.model import MaskRCNN, reference_names
 from octathlon.benchmarks.maskrcnn.schedule import WarmupAndDrops, optimizer_of
 from octathlon.config import resolve
 from octathlon.contracts import Progress
+from octathlon.harness.synchronisations import count_synchronisations
 from octathlon.scoring.compliance import expand, layers
 
 FULL = resolve("benchmarks", "maskrcnn", "full", {})
@@ -128,6 +131,25 @@ def test_biases_learn_twice_as_fast_and_do_not_decay(model: MaskRCNN) -> None:
     for step, rates in expected.items():
         schedule.set(Progress(train_samples=1, steps=step - 1))
         assert (weights["lr"], biases["lr"]) == pytest.approx(rates, rel=1e-6)
+
+
+@pytest.mark.parametrize("images", [1, 6])
+@torch.no_grad()
+def test_the_device_is_asked_as_often_for_one_image_as_for_many(images: int) -> None:
+    """For proposals and candidates, the groups to suppress, the best and twice the boxes of each level; then one copy,
+    which is counted by image on the host."""
+    torch.manual_seed(4)
+    small = MaskRCNN(resolve("benchmarks", "maskrcnn", "mini", {}), 6).eval()
+    small.box_head.predictor.cls_score.weight *= 30
+    batch = Images(
+        torch.randn(images, 3, 96, 128) * 50, torch.tensor([[96, 128 - image] for image in range(images)])
+    )
+    found = []
+    seen = count_synchronisations(batch.pixels.device, lambda: found.extend(small(batch)))
+    on_host = {"aten.bincount.default": 1, "tolist": 1}
+    assert seen - Counter(on_host) == {"aten.nonzero.default": 3, "tolist": 3, "cpu": 1}
+    assert len(found) == images and all(len(each.scores) for each in found)
+    assert all(each.masks.shape == (len(each.labels), 28, 28) for each in found)
 
 
 @pytest.mark.big

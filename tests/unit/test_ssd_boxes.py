@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 import torch
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
@@ -10,6 +12,8 @@ from torchvision.models.detection.image_list import ImageList
 from octathlon.benchmarks.ssd.boxes import corners, decode, default_boxes, detect, encode, match
 from octathlon.benchmarks.ssd.loss import detection_loss
 from octathlon.config import resolve
+from octathlon.harness.synchronisations import count_synchronisations
+from octathlon.nn.suppression import rows_of_images
 
 FULL = resolve("benchmarks", "ssd", "full", {})
 DEFAULTS = default_boxes(FULL)
@@ -138,9 +142,9 @@ def test_a_box_without_height_leaves_loss_and_gradients_finite() -> None:
 
 
 def test_detections_are_the_references() -> None:
-    locations, logits = torch.zeros(4, 8732), torch.zeros(81, 8732)
-    locations[:, 100] = torch.tensor([1, -1, 0.5, -0.5])
-    logits[0] = 6
+    locations, logits = torch.zeros(2, 4, 8732), torch.zeros(2, 81, 8732)
+    locations[1, :, 100] = torch.tensor([1, -1, 0.5, -0.5])
+    logits[:, 0] = 6
     for (label, box), value in {
         (1, 0): 9,
         (1, 1): 8.5,
@@ -150,8 +154,8 @@ def test_detections_are_the_references() -> None:
         (3, 5776): 6.5,
         (3, 5777): 6.4,
     }.items():
-        logits[label, box] = value
-    boxes, scores, labels = detect(locations, logits, DEFAULTS)
+        logits[1, label, box] = value
+    images, boxes, scores, labels = detect(locations, logits, DEFAULTS)
     expected = [
         (2, 0.978567, (0.192409, 0, 0.807591, 1)),
         (1, 0.943809, (-0.021667, -0.021667, 0.048333, 0.048333)),
@@ -160,14 +164,32 @@ def test_detections_are_the_references() -> None:
         (3, 0.579608, (-0.048333, -0.048333, 0.101667, 0.101667)),
         (3, 0.555067, (0.005, -0.048333, 0.155, 0.101667)),
     ]
+    assert images.tolist() == [1] * 6  # there is nothing in the first one
     assert labels.tolist() == [label for label, _, _ in expected]  # box 8728 is suppressed by 8731
     assert scores.tolist() == pytest.approx([score for _, score, _ in expected], abs=1e-5)
     for box, (_, _, corner) in zip(boxes, expected, strict=True):
         assert box.tolist() == pytest.approx(corner, abs=1e-5)
 
 
-def test_an_image_without_detections_has_none() -> None:
-    logits = torch.zeros(81, 8732)
-    logits[0] = 20
-    boxes, scores, labels = detect(torch.zeros(4, 8732), logits, DEFAULTS)
-    assert boxes.shape == (0, 4) and scores.shape == labels.shape == (0,)
+def test_images_without_detections_have_none() -> None:
+    logits = torch.zeros(3, 81, 8732)
+    logits[:, 0] = 20
+    rows = rows_of_images(detect(torch.zeros(3, 4, 8732), logits, DEFAULTS), 3)
+    assert [row.shape for row in rows] == [(0, 6)] * 3
+
+
+@pytest.mark.parametrize("images", [1, 5])
+def test_the_device_is_asked_as_often_for_one_image_as_for_many(images: int) -> None:
+    """For the candidates, the number and size of the groups to suppress, and the best; then one copy, which is counted
+    by image on the host."""
+    torch.manual_seed(images)
+    locations, logits = torch.randn(images, 4, 8732), 3 * torch.randn(images, 81, 8732)
+    found = []
+
+    def work() -> None:
+        found.extend(rows_of_images(detect(locations, logits, DEFAULTS), images))
+
+    seen = count_synchronisations(locations.device, work)
+    on_host = {"aten.bincount.default": 1, "tolist": 1}
+    assert seen - Counter(on_host) == {"aten.nonzero.default": 2, "tolist": 1, "cpu": 1}
+    assert [len(rows) for rows in found] == [200] * images

@@ -50,10 +50,8 @@ class DLRM(nn.Module):
         )  # of the given vector, then of each table
         below = torch.tril_indices(vectors, vectors, offset=-1)
         rows, columns = places[below]
-        numbers = torch.full(
-            (vectors, vectors), len(rows)
-        )  # of each pair; the diagonal has one that is none's
-        numbers[rows, columns] = numbers[columns, rows] = torch.arange(len(rows))
+        numbers = torch.zeros((vectors, vectors), dtype=torch.int64)  # of each pair's column in `interact`
+        numbers[rows, columns] = numbers[columns, rows] = bottom[-1] + torch.arange(len(rows))
         self.register_buffer("_pairs", (rows * vectors + columns).to(device), persistent=False)
         self.register_buffer("_numbers", numbers.flatten().to(device), persistent=False)
 
@@ -83,23 +81,28 @@ class DLRM(nn.Module):
 
 
 class _Interaction(torch.autograd.Function):
-    """A product is that of two vectors and its gradient goes to both: one matrix product, where autograd has two."""
+    """A product is that of two vectors and its gradient goes to both: one matrix product, where autograd has two. Each
+    part is written to its place in the result, where `cat` would copy them all once more."""
 
     @staticmethod
     def forward(ctx: Any, vectors: Tensor, pairs: Tensor, numbers: Tensor) -> Tensor:
         ctx.save_for_backward(vectors, numbers)
-        ctx.pairs = len(pairs)
+        _, count, dim = vectors.shape
+        used = dim + len(pairs)
+        joined = vectors.new_empty((count, used + -used % ALIGNMENT))
+        joined[:, :dim] = vectors[0]
         across = vectors.transpose(0, 1)
-        products = torch.bmm(across, across.transpose(1, 2)).flatten(1).index_select(1, pairs)
-        zeros = products.new_zeros((len(products), -(vectors.shape[2] + len(pairs)) % ALIGNMENT))
-        return torch.cat([vectors[0], products, zeros], dim=1)
+        products = torch.bmm(across, across.transpose(1, 2)).flatten(1)
+        torch.gather(products, 1, pairs.expand(count, -1), out=joined[:, dim:used])
+        joined[:, used:] = 0
+        return joined
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         vectors, numbers = ctx.saved_tensors
         count, dim = vectors.shape[1:]
-        products = pad(gradient[:, dim : dim + ctx.pairs], (0, 1))
-        both = products.index_select(1, numbers).view(count, len(vectors), len(vectors))
+        both = gradient.index_select(1, numbers).view(count, len(vectors), len(vectors))
+        both.diagonal(dim1=1, dim2=2).zero_()  # a vector makes no pair with itself
         result = torch.bmm(both, vectors.transpose(0, 1))
         result[:, 0] += gradient[:, :dim]
         return result.transpose(0, 1), None, None

@@ -127,9 +127,8 @@ class HeavyDetection(Detection[Settings]):
         scale = found.boxes.new_tensor([width / size[1], height / size[0]] * 2)
         corners = inclusive(found.boxes) * scale
         masks = paste(found.masks, corners, (height, width))
-        corners, scores, labels = (each.cpu() for each in (corners, found.scores, found.labels))
         boxes = torch.cat([corners[:, :2], corners[:, 2:] - corners[:, :2] + 1], 1)
-        return self._rows(number, boxes, scores, labels), masks
+        return self._rows(number, boxes, found.scores, found.labels), masks
 
     @cached_property
     def _evaluation_keys(self) -> list[np.ndarray]:

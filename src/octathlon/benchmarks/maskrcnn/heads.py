@@ -9,13 +9,14 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, smooth_l1_loss
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.ops import batched_nms, roi_align
+from torchvision.ops import roi_align
 
 from octathlon.benchmarks.maskrcnn.boxes import clip, decode, encode, inclusive, sample
 from octathlon.benchmarks.maskrcnn.data import Objects
 from octathlon.benchmarks.maskrcnn.proposals import STRIDES
 from octathlon.benchmarks.maskrcnn.settings import Settings
 from octathlon.nn.boxes import box_iou, take
+from octathlon.nn.suppression import Found, best_of_images
 
 FOREGROUND_IOU = 0.5
 FOREGROUND_SHARE = 0.25
@@ -63,17 +64,15 @@ def _zero_biases(module: nn.Module) -> None:
             nn.init.zeros_(parameter)
 
 
-def pool(maps: Sequence[Tensor], boxes: Sequence[Tensor], side: int, canonical_size: int) -> Tensor:
-    """Features of boxes, each from the level that its size asks for: (R, channels, side, side).
+def pool(maps: Sequence[Tensor], boxes: Tensor, owners: Tensor, side: int, canonical_size: int) -> Tensor:
+    """Features of boxes (R, 4), each from the level that its size asks for: (R, channels, side, side).
 
     Args:
         maps: of strides 4 to 32.
-        boxes: of each image.
+        owners: the image of each box, (R,).
     """
-    box = torch.cat(list(boxes))
-    owner = torch.cat([each.new_full((len(each),), image) for image, each in enumerate(boxes)])
-    order, counts = by_level(box, torch.ones_like(owner, dtype=torch.bool), canonical_size)
-    return pool_by_level(maps, box[order], owner[order], counts.tolist(), side)[order.argsort()]
+    order, counts = by_level(boxes, torch.ones_like(owners, dtype=torch.bool), canonical_size)
+    return pool_by_level(maps, boxes[order], owners[order], counts.tolist(), side)[order.argsort()]
 
 
 def by_level(boxes: Tensor, chosen: Tensor, canonical_size: int) -> tuple[Tensor, Tensor]:
@@ -147,12 +146,18 @@ def mask_loss(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:
     return binary_cross_entropy_with_logits(found, targets)
 
 
-def detect(logits: Tensor, deltas: Tensor, proposals: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """One image's detections: boxes (K, 4), scores (K,) and labels (K,), by falling score."""
+def detect(logits: Tensor, deltas: Tensor, proposals: Tensor, owners: Tensor, sizes: Tensor) -> Found:
+    """The detections of a batch, image by image and by falling score.
+
+    Args:
+        logits, deltas: of all proposals, (R, C) and (R, 4 * C).
+        proposals: (R, 4), image by image.
+        owners: the image of each, (R,).
+        sizes: heights and widths, (N, 2).
+    """
     scores = logits.float().softmax(1)[:, 1:]
     region, label = (scores > SCORE).nonzero(as_tuple=True)
+    image = owners[region]
     chosen = deltas.float().view(len(deltas), deltas.shape[1] // 4, 4)[region, label + 1]
-    boxes = clip(decode(chosen, proposals[region], WEIGHTS)[None], size[None])[0]
-    scores = scores[region, label]
-    kept = batched_nms(boxes, scores, label, NMS_IOU)[:KEPT]
-    return boxes[kept], scores[kept], label[kept] + 1
+    boxes = clip(decode(chosen, proposals[region], WEIGHTS)[:, None], sizes[image])[:, 0]
+    return best_of_images(Found(image, boxes, scores[region, label], label + 1), len(sizes), NMS_IOU, KEPT)

@@ -132,13 +132,13 @@ def paste(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> list[dict[str,
     looked at: a picture of zeros around it would take most of the time.
 
     Args:
-        masks: of shape (K, 28, 28).
+        masks: of shape (K, 28, 28), on the host like the boxes.
         boxes: first to last pixel, (K, 4).
         size: height and width of the picture.
     """
     if not len(masks):
         return []
-    framed = pad(masks, (1, 1, 1, 1)).cpu()
+    framed = pad(masks, (1, 1, 1, 1))
     corners = (
         expand_boxes(boxes, (SIDE + 2) / SIDE).long().tolist()
     )  # rounded as in the reference: towards zero

@@ -15,11 +15,12 @@ from octathlon.benchmarks.maskrcnn.data import Images, Objects
 from octathlon.benchmarks.maskrcnn.masks import mask_targets
 from octathlon.benchmarks.maskrcnn.settings import Settings
 from octathlon.nn.boxes import take
+from octathlon.nn.suppression import rows_of_images
 
 
 @dataclass(frozen=True)
 class Detections:
-    """What was found in one image, K objects by falling score."""
+    """What was found in one image, K objects by falling score; on the host."""
 
     boxes: Tensor
     """(K, 4), in pixels of the resized image, see `boxes`"""
@@ -59,11 +60,10 @@ class MaskRCNN(nn.Module):
         settings = self._settings
         if objects is None:
             count = settings.eval_proposals
-            boxes, scores = proposals.propose(*predicted, count, count, together=False)
-            chosen = [box[score >= 0] for box, score in zip(boxes, scores, strict=True)]
-            return self._detect(maps, chosen, images.sizes)
-        candidates = settings.image_candidates * len(images.sizes)
-        proposed = proposals.propose(*predicted, settings.proposals_before_nms, candidates, together=True)
+            return self._detect(
+                maps, *proposals.propose(*predicted, count, count, together=False), images.sizes
+            )
+        # before the proposals, which wait for the device: so it is not idle while this is launched
         losses = proposals.proposal_losses(
             torch.cat(logits, 1),
             torch.cat(deltas, 1),
@@ -72,6 +72,8 @@ class MaskRCNN(nn.Module):
             objects,
             settings.anchor_samples,
         )
+        candidates = settings.image_candidates * len(images.sizes)
+        proposed = proposals.propose(*predicted, settings.proposals_before_nms, candidates, together=True)
         return losses | self._head_losses(maps, *proposed, objects)
 
     def _predict(self, maps: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -108,20 +110,22 @@ class MaskRCNN(nn.Module):
         targets = mask_targets(inclusive(boxes[found]), index[found], outlines, *sizes)
         return losses | {"masks": heads.mask_loss(self.mask_head(pooled).float(), labels[found], targets)}
 
-    def _detect(self, maps: list[Tensor], boxes: list[Tensor], sizes: Tensor) -> list[Detections]:
-        counts = [len(box) for box in boxes]
-        logits, deltas = self.box_head(heads.pool(maps, boxes, heads.BOX_POOL, self._settings.canonical_size))
-        found = [
-            heads.detect(*each)
-            for each in zip(logits.split(counts), deltas.split(counts), boxes, sizes, strict=True)
+    def _detect(
+        self, maps: list[Tensor], proposed: Tensor, scores: Tensor, sizes: Tensor
+    ) -> list[Detections]:
+        canonical = self._settings.canonical_size
+        images, places = (scores >= 0).nonzero(as_tuple=True)
+        boxes = proposed[images, places]
+        pooled = heads.pool(maps, boxes, images, heads.BOX_POOL, canonical)
+        found = heads.detect(*self.box_head(pooled), boxes, images, sizes)
+        pooled = heads.pool(maps, found.boxes, found.images, heads.MASK_POOL, canonical)
+        numbers = torch.arange(len(pooled), device=pooled.device)
+        masks = self.mask_head(pooled)[numbers, found.labels].float().sigmoid()
+        rows = rows_of_images(found, len(sizes), masks.flatten(1))
+        return [
+            Detections(row[:, :4], row[:, 4], row[:, 5].long(), row[:, 6:].unflatten(1, masks.shape[1:]))
+            for row in rows
         ]
-        pooled = heads.pool(
-            maps, [box for box, _, _ in found], heads.MASK_POOL, self._settings.canonical_size
-        )
-        label = torch.cat([labels for _, _, labels in found])
-        masks = self.mask_head(pooled)[torch.arange(len(label), device=label.device), label].float().sigmoid()
-        parts = masks.split([len(labels) for _, _, labels in found])
-        return [Detections(*each, mask) for each, mask in zip(found, parts, strict=True)]
 
 
 def reference_names() -> list[str]:

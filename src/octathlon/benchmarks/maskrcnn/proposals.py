@@ -11,8 +11,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, smooth_l1_loss
 
 from octathlon.benchmarks.maskrcnn.boxes import clip, decode, encode, sample
 from octathlon.benchmarks.maskrcnn.data import Objects
-from octathlon.benchmarks.maskrcnn.suppression import suppress
 from octathlon.nn.boxes import box_iou, take
+from octathlon.nn.suppression import suppress
 
 STRIDES = (4, 8, 16, 32, 64)
 RATIOS = (0.5, 1.0, 2.0)

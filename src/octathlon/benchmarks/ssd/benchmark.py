@@ -24,6 +24,7 @@ from octathlon.datasets.coco.loader import backbone
 from octathlon.nn.optimizers import UncompiledSGD
 from octathlon.nn.pixels import layout
 from octathlon.nn.sampling import all_rank_batches, epoch_order, share_batches
+from octathlon.nn.suppression import rows_of_images
 from octathlon.nn.world import average_batch_norm
 
 MEAN_RGB, STD_RGB = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -121,12 +122,8 @@ class LightDetection(Detection[Settings]):
 
     def _detections(self, numbers: Iterable[int], locations: Tensor, logits: Tensor) -> Iterator[Tensor]:
         """Each image's detections, see `_rows`."""
-        found = [detect(*each, self._defaults) for each in zip(locations, logits, strict=True)]
-        counts = [len(scores) for _, scores, _ in found]
-        # all values of a batch in one copy; labels are small enough for float32
-        boxes, scores, labels = map(torch.cat, zip(*found, strict=True))
-        rows = torch.cat([boxes, torch.stack([scores, labels.to(scores)], 1)], 1).cpu()
-        for number, row in zip(numbers, rows.split(counts), strict=True):
+        rows = rows_of_images(detect(locations, logits, self._defaults), len(logits))
+        for number, row in zip(numbers, rows, strict=True):
             image = self._validation.tables.images[number]
             boxes = row[:, :4].double() * torch.tensor([image["width"], image["height"]] * 2)
             boxes = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1)

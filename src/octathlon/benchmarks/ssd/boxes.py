@@ -11,10 +11,10 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from octathlon.benchmarks.ssd.settings import Settings
 from octathlon.nn.boxes import box_iou
+from octathlon.nn.suppression import Found, best_of_images
 
 VARIANCES = (0.1, 0.2)
 """Predicted offsets are in units of these: centres, logarithms of sizes."""
@@ -96,19 +96,15 @@ def decode(offsets: Tensor, defaults: Tensor) -> Tensor:
     return corners(torch.cat([centre, defaults[..., 2:] * torch.exp(VARIANCES[1] * offsets[..., 2:])], -1))
 
 
-def detect(locations: Tensor, logits: Tensor, defaults: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The detections of one image.
+def detect(locations: Tensor, logits: Tensor, defaults: Tensor) -> Found:
+    """The detections of a batch, image by image and by falling score, with boxes as corners.
 
     Args:
-        locations, logits: of shapes (4, B) and (classes, B).
-
-    Returns:
-        boxes as corners (K, 4), scores (K,) and labels (K,), by falling score.
+        locations, logits: of shapes (N, 4, B) and (N, classes, B).
     """
-    boxes = decode(locations.T.float(), defaults)
-    scores = logits.float().softmax(0)[1:]
-    scores, places = scores.topk(min(CANDIDATES, scores.shape[1]))
-    label, position = (scores > SCORE).nonzero(as_tuple=True)
-    scores, boxes = scores[label, position], boxes[places[label, position]]
-    kept = batched_nms(boxes, scores, label, NMS_IOU)[:KEPT]
-    return boxes[kept], scores[kept], label[kept] + 1
+    boxes = decode(locations.transpose(1, 2).float(), defaults)
+    scores, places = logits.float().softmax(1)[:, 1:].topk(min(CANDIDATES, len(defaults)))
+    image, label, rank = (scores > SCORE).nonzero(as_tuple=True)
+    place = places[image, label, rank]
+    found = Found(image, boxes[image, place], scores[image, label, rank], label + 1)
+    return best_of_images(found, len(logits), NMS_IOU, KEPT)
