@@ -135,15 +135,44 @@ class ShortSecondRank(Wide):
         return super().loss(model, batch)
 
 
-def _fits(rank: int) -> tuple[int, int]:
+class SecondRankWithoutRoomForItsOptimizer(Wide):
+    def update(self, model, optimizer):
+        if self.run.rank and self.settings.global_batch_size > 4:
+            raise torch.OutOfMemoryError("no more memory")
+        super().update(model, optimizer)
+
+
+def _on_two(kind: type[Wide], rank: int):
     settings = BenchmarkSettings(**(DEFAULTS | {"global_batch_size": 8}))
     run = Run(seed=1, device=CPU, rank=rank, world=2)
-    facts = rehearse(ShortSecondRank, settings, run, seconds=0.05, turn=nullcontext())
+    return rehearse(kind, settings, run, seconds=0.05, turn=nullcontext())
+
+
+def _fits(kind: type[Wide], rank: int) -> tuple[int, int]:
+    facts = _on_two(kind, rank)
     return facts["wanted_local_batch"], facts["local_batch"]
 
 
-def test_all_ranks_rehearse_with_what_fits_on_each(tmp_path):
-    assert on_ranks(2, tmp_path, _fits, start="spawn") == [(4, 2)] * 2
+@pytest.mark.parametrize("kind", [ShortSecondRank, SecondRankWithoutRoomForItsOptimizer])
+def test_all_ranks_rehearse_with_what_fits_on_each(kind, tmp_path):
+    assert on_ranks(2, tmp_path, partial(_fits, kind), start="spawn") == [(4, 2)] * 2
+
+
+class RefusesOnSecondRank(Wide):
+    def build_model(self):
+        if self.run.rank:
+            raise OctathlonError("too little of something")
+        return super().build_model()
+
+
+def _refusal(rank: int) -> str:
+    with pytest.raises(OctathlonError) as caught:
+        _on_two(RefusesOnSecondRank, rank)
+    return str(caught.value)
+
+
+def test_what_one_rank_refuses_all_refuse(tmp_path):
+    assert on_ranks(2, tmp_path, _refusal, start="spawn") == ["too little of something"] * 2
 
 
 def test_a_sample_that_does_not_fit_is_said_in_a_sentence():
@@ -292,6 +321,51 @@ def test_two_ranks_rehearse_for_four_accelerators(tmp_path):
     assert done.stdout.count("| dlrm |") == 1
 
 
+SHORT = """
+import torch
+from octathlon.benchmarks.dlrm import benchmark
+from octathlon.cli import main
+
+class Short(benchmark.BENCHMARK):
+    calls = 0
+    def {method}(self, *arguments):
+        self.calls += 1
+        if self.run.rank == 1 and self.calls == {call}:
+            raise torch.OutOfMemoryError("no more memory")
+        return super().{method}(*arguments)
+
+benchmark.BENCHMARK = Short
+main()
+"""
+
+
+@pytest.mark.parametrize(("method", "call"), [("loss", 5), ("evaluate", 1)])
+def test_a_rank_that_is_out_of_memory_while_others_wait_for_it_ends_them(method, call, tmp_path):
+    """The others' message is that of gloo's lost connection; of NCCL's the launcher would end them."""
+    script = tmp_path / "short.py"
+    script.write_text(SHORT.format(method=method, call=call))
+    program = str(Path(sys.executable).with_name("octathlon"))
+    command = [
+        program,
+        "launch",
+        "--ranks",
+        "2",
+        sys.executable,
+        script,
+        "rehearse",
+        "dlrm",
+        "--seconds",
+        "1",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    said = done.stderr.splitlines()
+    assert done.returncode == 1 and len(said) == 2
+    assert (
+        "octathlon: rank 1, for which the others wait: out of memory; rehearse with a smaller" in done.stderr
+    )
+    assert "octathlon: rank 0 lost its connection to the others" in done.stderr
+
+
 def test_prepared_data_may_be_rehearsed_on(tmp_path):
     _, manifest = written("dlrm", "mini", tmp_path)
     manifest["counts"]["train"] -= 1
@@ -306,17 +380,47 @@ def test_prepared_data_may_be_rehearsed_on(tmp_path):
     }
 
 
-def test_what_cannot_be_rehearsed_is_said_in_a_sentence(tmp_path):
-    done = octathlon("rehearse", "dlrm", "resnet", "--data", str(tmp_path))
-    assert (done.returncode, done.stderr) == (
-        1,
-        "octathlon: --data: name the one benchmark that trains on them\n",
-    )
-    done = octathlon("rehearse", "dlrm", "--accelerators", "3", "--json", str(tmp_path / "dlrm.json"))
+def test_what_cannot_be_rehearsed_is_a_result_beside_the_others(tmp_path):
+    output = tmp_path / "new" / "facts.json"
+    options = ("--accelerators", "64", "--seconds", "1", "--json", str(output))
+    done = octathlon("rehearse", "resnet", "dlrm", *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows, reason = done.stdout.strip().split("\n\n")
+    assert "| dlrm |" in rows
+    assert reason.startswith("resnet: global_batch_size 32 does not divide into 64 ranks")
+    facts = json.loads(output.read_text())["benchmarks"]
+    assert reason == f"resnet: {facts['resnet']['error']}" and facts["dlrm"]["training"]["updates"] >= 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("dlrm", "resnet", "--data", "."), "--data: name the one benchmark that trains on them"),
+        (("resnet", "dlrm", "--settings", '{"learning": 1}'), "resnet.learning: unknown key"),
+        (("resnet", "chess"), "chess"),
+    ],
+)
+def test_wrong_input_is_said_before_anything_is_rehearsed(arguments, said, tmp_path):
+    output = tmp_path / "facts.json"
+    done = octathlon("rehearse", *arguments, "--json", str(output))
+    assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
+    assert not output.exists() and not done.stdout
+
+
+def test_prepared_data_that_cannot_be_read_are_an_error(tmp_path):
+    written("dlrm", "mini", tmp_path)
+    (tmp_path / "rows.bin").unlink()
+    done = octathlon("rehearse", "dlrm", "--data", str(tmp_path), "--seconds", "1")
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "dlrm: global_batch_size 128 does not divide into 3 ranks" in done.stdout
-    facts = json.loads((tmp_path / "dlrm.json").read_text())["benchmarks"]["dlrm"]
-    assert facts["error"].startswith("global_batch_size 128 does not divide")
+    assert done.stderr.startswith("octathlon: ") and "rows.bin" in done.stderr
+
+
+def test_more_ranks_than_accelerators_are_an_error(monkeypatch, tmp_path):
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    done = octathlon("rehearse", "dlrm", "--accelerators", "1")
+    assert done.returncode == 1
+    assert "--accelerators 1: 2 ranks rehearse" in done.stderr
 
 
 def all_on_one_device(output: Path, *arguments: str) -> list[str]:

@@ -42,6 +42,21 @@ def test_a_rehearsal_comes_onto_the_page_and_reruns_no_run(project):
     assert project.run() == set()
 
 
+def test_why_a_benchmark_cannot_be_rehearsed_comes_onto_the_page(project):
+    project.configure(
+        {
+            "systems": {"local": {"environment": {"CXX": "no-compiler"}}},
+            "overrides": {"dlrm": {"compile": "default"}},
+        }
+    )
+    rehearsal = "results/mini/rehearsals/local/dlrm.json"
+    made = project.run("rehearsal", "--config", "benchmarks=[dlrm]")
+    assert made >= {f"rehearse {rehearsal}"}
+    project.run("results/mini/report.html", "--rerun-triggers", "mtime")  # the runs are of other settings
+    page = (project.folder / "results/mini/report.html").read_text()
+    assert '<p class="fail">dlrm: compile: no-compiler is not there' in page
+
+
 def test_touched_archives_and_sources_rerun_nothing(project):
     for path in [*archives_of(project, "imagenet"), *archives_of(project, "click_logs")]:
         path.touch()

@@ -10,7 +10,8 @@ import gc
 import math
 import statistics
 import time
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,10 @@ GEMM_SIDE = {"cuda": 8192, "cpu": 1024}
 Facts = dict[str, Any]
 
 
+class Alone(OctathlonError):
+    """What ends a rehearsal on one of several ranks, while the others wait for it: only its end ends them."""
+
+
 def rehearse(
     benchmark_class: type[Benchmark],
     settings: BenchmarkSettings,
@@ -60,7 +65,9 @@ def rehearse(
         samples, `epoch`; numbers in seconds, bytes, samples.
 
     Raises:
-        OctathlonError: if the settings don't fit the data or the machine, or not even one sample fits its memory.
+        OctathlonError: on all ranks, if the settings don't fit the data or the machine, or not even one sample fits its
+            memory.
+        Alone: on a rank that can't go on once the ranks work together.
     """
     wanted = settings.local_batch_size(run.world)
     while True:
@@ -86,24 +93,28 @@ def _measure(
 ) -> Facts:
     _forget_the_last(run.device)
     start = time.perf_counter()
-    benchmark = benchmark_class(settings.model_copy(update={"loader_workers": 0}), run)
-    seed_alike(run.seed)
-    model = benchmark.build_model()
-    optimizer, _ = benchmark.build_optimizer(model)
+    with _on_all():
+        benchmark = benchmark_class(settings.model_copy(update={"loader_workers": 0}), run)
+        seed_alike(run.seed)
+        model = benchmark.build_model()
+        optimizer, _ = benchmark.build_optimizer(model)
     seed_rank(run.seed, run.rank)
     model.train()
-    batches, loader = _load(benchmark, seconds * LOADING)
-    updates = _Updates(benchmark, model, optimizer, batches)
-    _warm_up(updates.trainer, run.device)  # which compiles
-    # Evaluations are as a run does them: with the workers that are of no use to training on kept batches.
-    benchmark.settings = settings
-    first = None if benchmark.evaluates_off_the_clock else _timed_evaluation(benchmark, model)
-    model.train()
-    ready = time.perf_counter() - start
-    with turn:
-        training = _train(benchmark, updates, seconds * TRAINING)
-        epoch = dict(benchmark.rehearse_epoch(model, seconds * (1 - LOADING - TRAINING)))
-        evaluation = None if first is None else {"first_s": first} | _evaluate(benchmark, model)
+    with _alone(run):
+        batches, loader = _load(benchmark, seconds * LOADING)
+        updates = _Updates(benchmark, model, optimizer, batches)
+    with _on_all():
+        updates.first()  # which compiles
+    with _alone(run):
+        # Evaluations are as a run does them: with the workers that are of no use to training on kept batches.
+        benchmark.settings = settings
+        first = None if benchmark.evaluates_off_the_clock else _timed_evaluation(benchmark, model)
+        model.train()
+        ready = time.perf_counter() - start
+        with turn:
+            training = _train(benchmark, updates, seconds * TRAINING)
+            epoch = dict(benchmark.rehearse_epoch(model, seconds * (1 - LOADING - TRAINING)))
+            evaluation = None if first is None else {"first_s": first} | _evaluate(benchmark, model)
     counts = benchmark.sample_counts()
     return {
         "samples": {"train": counts.train, "evaluation": counts.evaluation},
@@ -113,6 +124,41 @@ def _measure(
         "evaluation": evaluation,
         "epoch": epoch,
     }
+
+
+@contextmanager
+def _on_all() -> Iterator[None]:
+    """What ends the block on one rank ends it on all, in which no rank waits for another.
+
+    Raises:
+        torch.OutOfMemoryError, OctathlonError: the first rank's that has one.
+    """
+    fault: Exception | None = None
+    try:
+        yield
+    except (torch.OutOfMemoryError, OctathlonError) as error:
+        fault = type(error)(str(error))  # without the trace, which keeps tensors
+    fault = next(filter(None, world.all_objects(fault)), None)
+    if fault:
+        raise fault
+
+
+@contextmanager
+def _alone(run: Run) -> Iterator[None]:
+    """What ends the block on one of several ranks is not heard by the others, which wait for it.
+
+    Raises:
+        Alone: instead of an error of one of several ranks.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, OctathlonError) as error:
+        if run.world == 1:
+            raise
+        reason = "out of memory; rehearse with a smaller global_batch_size"
+        if isinstance(error, OctathlonError):
+            reason = str(error)
+        raise Alone(f"rank {run.rank}, for which the others wait: {reason}") from None
 
 
 class _Enough(Exception):  # noqa: N818 - it is no error
@@ -202,6 +248,13 @@ class _Updates:
             self._phases(benchmark)
         self.trainer = StepTrainer(benchmark, model, optimizer, _Still(optimizer), events=None)
 
+    def first(self) -> None:
+        """As before a run, on the largest batch there may be; then an update, for which the optimizer takes its memory.
+        Gradients stay with their ranks."""
+        with self.trainer.unsynchronised():
+            self.trainer.warm_up()
+            self.next()
+
     def next(self) -> None:
         """One update."""
         for batch in self._batches[self._done % len(self._batches)]:
@@ -273,22 +326,6 @@ def _train(benchmark: Benchmark, updates: _Updates, seconds: float) -> Facts:
             alone = updates.timed_for(seconds / 4)
         facts["shares"]["exchange"] = max(1 - statistics.median(_totals(alone)) / median, 0)
     return facts
-
-
-def _warm_up(trainer: StepTrainer, device: torch.device) -> None:
-    """As before a run, on the largest batch there may be.
-
-    Raises:
-        torch.OutOfMemoryError: on all ranks, if it is too large for one: the others would wait for that one for ever.
-    """
-    short = torch.zeros((), dtype=torch.int32, device=device)
-    try:
-        with trainer.unsynchronised():
-            trainer.warm_up()
-    except torch.OutOfMemoryError:
-        short += 1
-    if world.all_sum(short).item():
-        raise torch.OutOfMemoryError("the largest batch does not fit")
 
 
 def _totals(phases: list[dict[str, float]]) -> list[float]:

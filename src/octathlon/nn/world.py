@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -30,6 +32,14 @@ def from_first(decision: int) -> int:
     decisions = [decision]
     dist.broadcast_object_list(decisions, src=0)
     return decisions[0]
+
+
+def all_objects(value: Any) -> list[Any]:
+    """Every rank's `value`, in rank order: small things that pickle."""
+    values = [value] * size()
+    if size() > 1:
+        dist.all_gather_object(values, value)
+    return values
 
 
 def all_sum(tensor: Tensor) -> Tensor:

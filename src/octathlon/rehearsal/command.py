@@ -7,7 +7,7 @@ import platform
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from octathlon.config import resolve
 from octathlon.contracts import Run
 from octathlon.errors import OctathlonError
 from octathlon.harness.ranks import Rank, choose_device, find_rank, joined
-from octathlon.harness.rehearsal import rehearse
+from octathlon.harness.rehearsal import Alone, rehearse
 from octathlon.receipts import read_json, write_json
 from octathlon.rehearsal.forecast import System, forecast
 from octathlon.rehearsal.table import table
@@ -50,30 +50,50 @@ def rehearse_all(benchmarks: list[str], plan: Plan, output: Path | None = None) 
     """Rehearse each benchmark and forecast its runs; on all ranks, where a launcher started several.
 
     The first rank prints a table and writes all facts to `output` (JSON), anew after each benchmark, so that a job that
-    is cut off leaves what it has.
+    is cut off leaves what it has. Why the machine can't run a benchmark is a fact, too.
 
     Raises:
-        OctathlonError: at the end, if the machine can't run a benchmark.
+        OctathlonError: before anything is rehearsed, for wrong settings; if prepared data can't be rehearsed on; if a
+            rank fails alone.
     """
     torch.set_num_threads(plan.threads)
     rank = find_rank(os.environ)
+    settings = {name: resolve("benchmarks", name, plan.scale, dict(plan.overrides)) for name in benchmarks}
+    system = _system(plan, rank)
     device = choose_device(plan.device, rank)
     results: dict[str, dict[str, Any]] = {}
+    run = Run(seed=plan.seed, device=device, rank=rank.rank, world=rank.world)
     with joined(rank, device):
-        for benchmark in benchmarks:
+        for name, whole in settings.items():
             try:
-                results[benchmark] = _rehearse(benchmark, plan, rank, device)
+                results[name] = _rehearse(name, whole, plan, system, run)
             except OctathlonError as error:
-                results[benchmark] = {"error": str(error)}
+                if plan.data or isinstance(
+                    error, Alone
+                ):  # the data may be to blame; the others wait for this rank
+                    raise
+                results[name] = {"error": str(error)}
             if output and rank.rank == 0:
-                write_json(output, {"machine": _machine(plan, rank), "benchmarks": results})
+                write_json(output, {"machine": _machine(plan, system), "benchmarks": results})
     if rank.rank == 0:
         click.echo(table(results))
-    if failed := [name for name, facts in results.items() if "error" in facts]:
-        raise OctathlonError(f"not rehearsed: {', '.join(failed)}")
 
 
-def _machine(plan: Plan, rank: Rank) -> dict[str, Any]:
+def _system(plan: Plan, rank: Rank) -> System:
+    """What is rehearsed for.
+
+    Raises:
+        OctathlonError: if more ranks rehearse than it has accelerators.
+    """
+    accelerators = plan.accelerators or rank.world
+    if accelerators < rank.world:
+        raise OctathlonError(
+            f"--accelerators {accelerators}: {rank.world} ranks rehearse; name at least as many accelerators"
+        )
+    return System(accelerators=accelerators, rehearsed=rank.world)
+
+
+def _machine(plan: Plan, system: System) -> dict[str, Any]:
     """What was rehearsed on."""
     name = (
         torch.cuda.get_device_name() if plan.device == "cuda" else platform.processor() or platform.machine()
@@ -81,28 +101,20 @@ def _machine(plan: Plan, rank: Rank) -> dict[str, Any]:
     return {
         "device": name,
         "cores": os.cpu_count(),
-        "ranks": rank.world,
-        "accelerators": plan.accelerators or rank.world,
+        "ranks": system.rehearsed,
+        "accelerators": system.accelerators,
         "scale": plan.scale,
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
 
 
-def _rehearse(benchmark: str, plan: Plan, rank: Rank, device: torch.device) -> dict[str, Any]:
-    system = System(accelerators=plan.accelerators or rank.world, rehearsed=rank.world)
-    whole = resolve("benchmarks", benchmark, plan.scale, dict(plan.overrides))
-    share = rank.world / system.accelerators
+def _rehearse(
+    benchmark: str, whole: BenchmarkSettings, plan: Plan, system: System, run: Run
+) -> dict[str, Any]:
     settings = whole.model_copy(update={"global_batch_size": _part(whole, system)})
-    with _data(benchmark, settings, plan, share) as (folder, settings, samples):
-        run = Run(
-            seed=plan.seed,
-            device=device,
-            rank=rank.rank,
-            world=rank.world,
-            data=folder,
-            manifest=read_json(folder / "manifest.json"),
-        )
+    with _data(benchmark, settings, plan, system) as (folder, settings, samples):
+        run = replace(run, data=folder, manifest=read_json(folder / "manifest.json"))
         measured = rehearse(registry.benchmark_class(benchmark), settings, run, plan.seconds, plan.turn)
     samples = samples or measured["samples"]
     facts = {"precision": whole.precision, "global_batch": whole.global_batch_size} | measured
@@ -121,7 +133,7 @@ def _part(settings: BenchmarkSettings, system: System) -> int:
 
 @contextmanager
 def _data(
-    benchmark: str, settings: BenchmarkSettings, plan: Plan, share: float
+    benchmark: str, settings: BenchmarkSettings, plan: Plan, system: System
 ) -> Iterator[tuple[Path, BenchmarkSettings, dict[str, int] | None]]:
     """A prepared data set, the settings to use it with, and, if it is made up, the samples of the real one."""
     if plan.data:
@@ -129,5 +141,6 @@ def _data(
         return
     data = resolve("datasets", registry.dataset_of(benchmark), plan.scale, {})
     with tempfile.TemporaryDirectory(prefix="octathlon-") as name:
+        share = system.rehearsed / system.accelerators
         settings = registry.synthetic(benchmark).write(Path(name), settings, data, share)
         yield Path(name), settings, {"train": data.synthetic["train"], "evaluation": data.synthetic["eval"]}
