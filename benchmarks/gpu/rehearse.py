@@ -4,7 +4,8 @@
 
 Each rehearsal is a process of its own, so that none inherits another's memory. A few at a time make up their data and
 compile; then one of them has the device to be measured. First all benchmarks as a run would be, then one for each
-variant, as long as there is time. What came out is written anew after each; docs/rehearsal.md says how to read it.
+variant, as long as there is time. What came out is written anew after each; docs/rehearsal.md says how to read it. The
+exit code is 1 if an update waited for the device more often than its benchmark must.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from octathlon import registry
+from octathlon.rehearsal.table import needless_waits
 
 ACCELERATORS = 8
 AT_A_TIME = 4
@@ -114,6 +116,7 @@ def main() -> None:
             found.append(facts)
             options.output.write_text(json.dumps(found, indent=1))
             print(line(facts), flush=True)
+    sys.exit("\n".join(waits(found)) or 0)
 
 
 def rehearse_side_by_side(
@@ -151,6 +154,14 @@ def rehearse_side_by_side(
                 yield told(number, {"error": "time ran out"})
             yield from (told(number, {"error": "time ran out"}) for number in waiting)
             return
+
+
+def waits(found: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """A sentence for each of the rehearsals in which an update waited needlessly."""
+    for each in found:
+        for name, facts in each.get("benchmarks", {}).items():
+            if "error" not in facts and (sentence := needless_waits(name, facts)):
+                yield f"{sentence} {each['settings'] or ''}".rstrip()
 
 
 def line(found: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 import weakref
@@ -23,11 +24,10 @@ from octathlon.errors import OctathlonError
 from octathlon.harness.rehearsal import rehearse
 from octathlon.receipts import read_json
 from octathlon.rehearsal.forecast import System, forecast
+from octathlon.rehearsal.table import WAITS, needless_waits
 from octathlon.settings import BenchmarkSettings
 
 CPU = torch.device("cpu")
-WAITS = {"maskrcnn": 1}
-"""How often a step of a benchmark may wait for the device; others never."""
 
 
 def written(name: str, scale: str, folder: Path, share: float = 1):
@@ -50,7 +50,7 @@ def test_a_rehearsal_measures_every_benchmark(name, tmp_path):
     assert training["samples_per_s"] == pytest.approx(settings.global_batch_size / training["median_s"])
     assert sum(training["shares"].values()) == pytest.approx(1)
     assert {"forward", "loss", "backward", "optimizer"} <= set(training["shares"])
-    assert sum(training["synchronisations"].values()) <= WAITS.get(name, 0), training["synchronisations"]
+    assert sum(training["synchronisations"].values()) == WAITS.get(name, 0), training["synchronisations"]
     assert 0 < training["share_of_gemm"] < 1
     slowest = training["kernels"]["slowest"]
     assert slowest[0]["s"] == max(each["s"] for each in slowest) > 0
@@ -301,6 +301,16 @@ def test_what_limits_is_named():
     assert (told["limited_by"], told["workers"]) == ("loader", 1035)
 
 
+def test_an_update_that_waits_more_often_than_it_must_is_told():
+    def told(name: str, **places: int) -> str | None:
+        return needless_waits(name, {"training": {"synchronisations": places}})
+
+    assert told("resnet") is None and told("maskrcnn", nonzero=1) is None
+    assert told("resnet", item=1) == "resnet: an update waits for the device 1 times, not 0: at item (1)"
+    twice = "maskrcnn: an update waits for the device 2 times, not 1: at nonzero (1), item (1)"
+    assert told("maskrcnn", nonzero=1, item=1) == twice
+
+
 def octathlon(*arguments: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     program = str(Path(sys.executable).with_name("octathlon"))
     return subprocess.run([*launcher, program, *arguments], capture_output=True, text=True, check=False)
@@ -423,8 +433,10 @@ def test_more_ranks_than_accelerators_are_an_error(monkeypatch, tmp_path):
     assert "--accelerators 1: 2 ranks rehearse" in done.stderr
 
 
+SCRIPT = Path(__file__).parents[2] / "benchmarks/gpu/rehearse.py"
+
+
 def all_on_one_device(output: Path, *arguments: str) -> list[str]:
-    script = Path(__file__).parents[2] / "benchmarks/gpu/rehearse.py"
     options = [
         "--device",
         "cpu",
@@ -437,7 +449,7 @@ def all_on_one_device(output: Path, *arguments: str) -> list[str]:
         "--output",
         output,
     ]
-    command = [sys.executable, script, *options, *arguments]
+    command = [sys.executable, SCRIPT, *options, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
 
@@ -452,6 +464,20 @@ def test_one_script_rehearses_with_the_settings_and_with_others(tmp_path):
             said.startswith(f"ssd {found['settings'] or ''} (") and f"batch {facts['local_batch']}," in said
         )
         assert facts["evaluation"]["seconds"] > 0 and 0 < facts["ready_s"] < found["ended_s"]
+
+
+def test_the_script_knows_which_updates_wait():
+    waits = runpy.run_path(str(SCRIPT))["waits"]
+    slow = {"training": {"synchronisations": {"item": 2}}}
+    found = [
+        {"settings": {}, "benchmarks": {"bert": {"training": {"synchronisations": {}}}}},
+        {"settings": {"compile": "none"}, "benchmarks": {"ssd": slow}},
+        {"settings": {}, "benchmarks": {"ssd": {"error": "out of memory"}}},
+        {"settings": {}, "error": "time ran out"},
+    ]
+    assert list(waits(found)) == [
+        "ssd: an update waits for the device 2 times, not 0: at item (2) {'compile': 'none'}"
+    ]
 
 
 def test_the_script_ends_in_time_and_says_what_was_not_measured(tmp_path):

@@ -26,6 +26,9 @@ HEADER = [
 """Batch: of one accelerator at a time. ms: of an update, median and 95th percentile. GB: of the device, or of the host
 without one. eval/s, load/s: samples, the latter of one process. Published: the median entry of as many accelerators."""
 
+WAITS = {"maskrcnn": 1}
+"""How often an update waits for the device where a benchmark can't do without; others never wait."""
+
 
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     """A line for each benchmark that could be rehearsed, and a sentence for each other."""
@@ -55,6 +58,15 @@ def row(name: str, facts: Mapping[str, Any]) -> list[str]:
         _duration(forecast["published"]["median_s"]) if forecast["published"] else "",
         forecast["limited_by"],
     ]
+
+
+def needless_waits(name: str, facts: Mapping[str, Any]) -> str | None:
+    """Where a benchmark's update waits for the device, in words, if that is more often than it must; else None."""
+    found, most = facts["training"]["synchronisations"], WAITS.get(name, 0)
+    if sum(found.values()) <= most:
+        return None
+    places = ", ".join(f"{place} ({count})" for place, count in found.items())
+    return f"{name}: an update waits for the device {sum(found.values())} times, not {most}: at {places}"
 
 
 def _batch(facts: Mapping[str, Any]) -> str:
