@@ -246,12 +246,16 @@ def measured(rate: float, batch: int, evaluation: dict | None, **facts):
     return {"training": training, "evaluation": evaluation, "loader": {"samples_per_s": 1e12}, **facts}
 
 
+def evaluated(seconds: float, samples: int, first_s: float = 0.0):
+    return {"seconds": seconds, "samples": samples, "first_s": first_s}
+
+
 @pytest.mark.parametrize("name", A100)
 def test_published_rates_give_published_times(name):
     rate, seconds, evaluating = A100[name]
     settings = resolve("benchmarks", name, "full", {})
     sizes = resolve("datasets", registry.dataset_of(name), "full", {}).synthetic
-    evaluation = {"seconds": evaluating / EVALUATIONS[name], "samples": sizes["eval"]}
+    evaluation = evaluated(evaluating / EVALUATIONS[name], sizes["eval"])
     told = forecast(
         name,
         settings,
@@ -262,6 +266,15 @@ def test_published_rates_give_published_times(name):
     assert told["run_s"] == pytest.approx(seconds, rel=0.1)
     assert told["all_runs_s"] == pytest.approx(settings.runs * told["run_s"])
     assert told["published"]["best_s"] <= seconds * 1.05
+
+
+def test_a_first_evaluation_that_takes_longer_does_so_once_whatever_the_size():
+    settings = resolve("benchmarks", "resnet", "full", {})
+    samples, system = {"train": 1281167, "evaluation": 50000}, System(accelerators=8, rehearsed=1)
+    for first_s, longer in ((3.0, 0.0), (4.0, 0.0), (10.0, 6.0)):
+        facts = measured(3000, 3264, evaluated(4.0, 3125, first_s))
+        told = forecast("resnet", settings, facts, samples, system)
+        assert told["evaluation_s"] == pytest.approx(longer + told["evaluations"] * 8.0)
 
 
 def test_self_play_that_takes_as_long_as_nvidias_gives_its_time():
@@ -278,7 +291,7 @@ def test_self_play_that_takes_as_long_as_nvidias_gives_its_time():
 def test_half_the_memory_takes_twice_as_long_and_is_what_limits():
     settings = resolve("benchmarks", "resnet", "full", {})
     samples, system = {"train": 1281167, "evaluation": 50000}, System(accelerators=8, rehearsed=8)
-    evaluation = {"seconds": 0.0, "samples": 1}
+    evaluation = evaluated(0.0, 1)
     whole = forecast("resnet", settings, measured(3000, 3264, evaluation), samples, system)
     half = measured(3000, 3264, evaluation, wanted_local_batch=408, local_batch=204)
     halved = forecast("resnet", settings, half, samples, system)
@@ -288,7 +301,7 @@ def test_half_the_memory_takes_twice_as_long_and_is_what_limits():
 
 def test_what_limits_is_named():
     settings = resolve("benchmarks", "resnet", "full", {})
-    facts = measured(3000, 3264, {"seconds": 1.0, "samples": 50000})
+    facts = measured(3000, 3264, evaluated(1.0, 50000))
     samples = {"train": 1281167, "evaluation": 50000}
     facts["training"]["kernels"] = {"busy_s": 0.5 * facts["training"]["median_s"]}
     told = forecast("resnet", settings, facts, samples, System(accelerators=8, rehearsed=8))

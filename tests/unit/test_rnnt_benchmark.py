@@ -258,6 +258,20 @@ def test_an_untrained_model_is_evaluated_alike_twice(prepared: Path) -> None:
     assert found[0] == found[1] >= 0.9
 
 
+def test_evaluations_are_not_in_bf16(prepared: Path) -> None:
+    """Whatever the run's precision is."""
+    seen = []
+
+    class Noted(Oracle):
+        def _transcribe(self, batch: Batch) -> list[list[int]]:
+            seen.append(torch.nn.functional.linear(torch.ones(1, 1), torch.ones(1, 1)).dtype)
+            return super()._transcribe(batch)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        benchmark(data=prepared, kind=Noted).evaluate(None)
+    assert set(seen) == {torch.float32}
+
+
 # Updates ---------------------------------------------------------------------------------------------
 
 

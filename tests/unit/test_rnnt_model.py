@@ -183,6 +183,19 @@ class TestLoss:
             found.append([cost, *torch.autograd.grad(cost, [listened, read, *joint.parameters()])])
         torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)
 
+    def test_in_bf16_logits_are_not_rounded(self) -> None:
+        """Inputs that bf16 can tell exactly give the loss of fp32."""
+        torch.manual_seed(6)
+        inputs = [torch.randint(-8, 9, (1, size, 64)) / 8 for size in (9, 4)]
+        joint = nn.Sequential(nn.ReLU(), nn.Dropout(0), nn.Linear(64, 7))
+        targets = torch.tensor([[1, 5, 2]], dtype=torch.int32)
+        costs = []
+        for dtype in (torch.float32, torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, dtype == torch.bfloat16):
+                given = (each.to(dtype) for each in inputs)
+                costs.append(transducer_loss(*given, joint, targets, self.lengths([9], [3])).item())
+        assert costs[1] == pytest.approx(costs[0], rel=1e-6)
+
     def test_uniform_logits_count_the_paths(self) -> None:
         """Also where a path has thousands of steps, and in bf16."""
         joint = nn.Sequential(nn.ReLU(), nn.Dropout(0), nn.Linear(2, 5))

@@ -63,8 +63,10 @@ def forecast(
     making = progress * epoch.get("seconds", 0) * share
     smaller = measured["wanted_local_batch"] / measured["local_batch"]
     training = updates * measured["training"]["median_s"] * smaller
-    evaluations, evaluation = _evaluations(cadence, progress, measured["evaluation"], samples["evaluation"])
-    run = making + training + evaluation * share
+    evaluations, evaluation = _evaluations(
+        cadence, progress, measured["evaluation"], samples["evaluation"] * share
+    )
+    run = making + training + evaluation
     if making > training:
         facts["limited_by"] = "self-play"
     return facts | {
@@ -72,20 +74,26 @@ def forecast(
         "evaluations": evaluations,
         "making_s": making,
         "training_s": training,
-        "evaluation_s": evaluation * share,
+        "evaluation_s": evaluation,
         "run_s": run,
         "all_runs_s": run * settings.runs,
     }
 
 
 def _evaluations(
-    cadence: Cadence, progress: float, measured: Facts | None, samples: int
+    cadence: Cadence, progress: float, measured: Facts | None, samples: float
 ) -> tuple[int, float]:
-    """How many there are on the clock, and the seconds that those who rehearsed would take for all of them."""
+    """How many there are on the clock, and the seconds that all of them take; the first one takes as much longer as it
+    did in the rehearsal.
+
+    Args:
+        samples: those of one evaluation, for as many accelerators as rehearsed.
+    """
     if measured is None:
         return 0, 0.0
     count = 1 + sum(mark < progress for mark in cadence.marks())
-    return count, count * measured["seconds"] * samples / measured["samples"]
+    beginning = max(measured["first_s"] - measured["seconds"], 0)
+    return count, beginning + count * measured["seconds"] * samples / measured["samples"]
 
 
 def _progress(benchmark: str, settings: BenchmarkSettings) -> float | None:

@@ -105,7 +105,10 @@ def _learn(
     hidden = listened[group].flatten(0, 1).index_select(0, nodes.utterance * listened.shape[1] + nodes.frame)
     hidden += read[group].flatten(0, 1).index_select(0, nodes.utterance * read.shape[1] + nodes.token)
     hidden = dropout(hidden.relu_(), rate, inplace=True)
-    logs = log_softmax(linear(hidden, weight, bias), 1, dtype=torch.float32)
+    with torch.autocast(
+        hidden.device.type, enabled=False
+    ):  # in bf16 logits are so coarse that more epochs are needed
+        logs = log_softmax(linear(hidden.float(), weight, bias), 1)
     label = pad(tokens[group], (0, 1))[nodes.utterance, nodes.token].long()
     choices = torch.stack([torch.full_like(label, len(bias) - 1), label], dim=1)
     costs, wanted = _lattice(logs.gather(1, choices), nodes, lengths)
