@@ -50,7 +50,8 @@ def test_a_rehearsal_measures_every_benchmark(name, tmp_path):
     assert training["samples_per_s"] == pytest.approx(settings.global_batch_size / training["median_s"])
     assert sum(training["shares"].values()) == pytest.approx(1)
     assert {"forward", "loss", "backward", "optimizer"} <= set(training["shares"])
-    assert sum(training["synchronisations"].values()) == WAITS.get(name, 0), training["synchronisations"]
+    waits = WAITS.get(name, 0) - (name == "maskrcnn")  # whose suppression is another one on a CPU
+    assert sum(training["synchronisations"].values()) == waits, training["synchronisations"]
     assert 0 < training["share_of_gemm"] < 1
     slowest = training["kernels"]["slowest"]
     assert slowest[0]["s"] == max(each["s"] for each in slowest) > 0
@@ -318,10 +319,10 @@ def test_an_update_that_waits_more_often_than_it_must_is_told():
     def told(name: str, **places: int) -> str | None:
         return needless_waits(name, {"training": {"synchronisations": places}})
 
-    assert told("resnet") is None and told("maskrcnn", nonzero=1) is None
+    assert told("resnet") is None and told("maskrcnn", nonzero=1, item=1) is None
     assert told("resnet", item=1) == "resnet: an update waits for the device 1 times, not 0: at item (1)"
-    twice = "maskrcnn: an update waits for the device 2 times, not 1: at nonzero (1), item (1)"
-    assert told("maskrcnn", nonzero=1, item=1) == twice
+    thrice = "maskrcnn: an update waits for the device 3 times, not 2: at nonzero (1), item (2)"
+    assert told("maskrcnn", nonzero=1, item=2) == thrice
 
 
 def octathlon(*arguments: str, launcher: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
@@ -340,6 +341,7 @@ def test_two_ranks_rehearse_for_four_accelerators(tmp_path):
     facts = content["benchmarks"]["dlrm"]
     assert content["machine"]["ranks"] == 2 and content["machine"]["accelerators"] == 4
     assert facts["local_batch"] == facts["global_batch"] // 4
+    assert facts["samples"]["evaluation"] == 2 * 8192  # for each
     assert 0 <= facts["training"]["shares"]["exchange"] < 1
     assert done.stdout.count("| dlrm |") == 1
 

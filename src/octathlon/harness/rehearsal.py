@@ -60,8 +60,8 @@ def rehearse(
         turn: entered while the device is measured, where others rehearse on it too.
 
     Returns:
-        `local_batch`, `wanted_local_batch`, `samples` of the data, `ready_s` (building, compiling, first batches and
-        evaluation), and a mapping for each of `loader`, `training`, `evaluation` and, of a benchmark that makes its
+        `local_batch`, `wanted_local_batch`, `samples` of the data, `ready_s` (building, compiling and first batches),
+        and a mapping for each of `loader`, `training`, `evaluation` and, of a benchmark that makes its
         samples, `epoch`; numbers in seconds, bytes, samples.
 
     Raises:
@@ -106,15 +106,13 @@ def _measure(
     with _on_all():
         updates.first()  # which compiles
     with _alone(run):
-        # Evaluations are as a run does them: with the workers that are of no use to training on kept batches.
-        benchmark.settings = settings
-        first = None if benchmark.evaluates_off_the_clock else _timed_evaluation(benchmark, model)
-        model.train()
         ready = time.perf_counter() - start
         with turn:
             training = _train(benchmark, updates, seconds * TRAINING)
             epoch = dict(benchmark.rehearse_epoch(model, seconds * (1 - LOADING - TRAINING)))
-            evaluation = None if first is None else {"first_s": first} | _evaluate(benchmark, model)
+            # Evaluations are as a run does them: with the workers that are of no use to training on kept batches.
+            benchmark.settings = settings
+            evaluation = None if benchmark.evaluates_off_the_clock else _evaluate(benchmark, model)
     counts = benchmark.sample_counts()
     return {
         "samples": {"train": counts.train, "evaluation": counts.evaluation},
@@ -356,10 +354,10 @@ def _gemm_rate(benchmark: Benchmark) -> float:
 
 
 def _evaluate(benchmark: Benchmark, model: torch.nn.Module) -> Facts:
-    """Of an evaluation that isn't the first: that one also starts workers, opens files and chooses kernels."""
-    took = _timed_evaluation(benchmark, model)
+    """Of the first evaluation, which also starts workers, opens files and chooses kernels, and of another one."""
+    first, took = (_timed_evaluation(benchmark, model) for _ in range(2))
     samples = benchmark.sample_counts().evaluation
-    return {"samples": samples, "seconds": took, "samples_per_s": samples / took}
+    return {"first_s": first, "samples": samples, "seconds": took, "samples_per_s": samples / took}
 
 
 def _timed_evaluation(benchmark: Benchmark, model: torch.nn.Module) -> float:

@@ -68,9 +68,8 @@ def rehearse_all(benchmarks: list[str], plan: Plan, output: Path | None = None) 
             try:
                 results[name] = _rehearse(name, whole, plan, system, run)
             except OctathlonError as error:
-                if plan.data or isinstance(
-                    error, Alone
-                ):  # the data may be to blame; the others wait for this rank
+                # the data may be to blame; or the others wait for this rank
+                if plan.data or isinstance(error, Alone):
                     raise
                 results[name] = {"error": str(error)}
             if output and rank.rank == 0:
@@ -140,7 +139,11 @@ def _data(
         yield plan.data, settings, None
         return
     data = resolve("datasets", registry.dataset_of(benchmark), plan.scale, {})
+    sizes = data.synthetic
+    if "evaluated" in sizes:  # by each rank: what doesn't shrink with the samples would count too much
+        sizes = sizes | {"evaluated": min(sizes["evaluated"] * system.rehearsed, sizes["eval"])}
     with tempfile.TemporaryDirectory(prefix="octathlon-") as name:
         share = system.rehearsed / system.accelerators
-        settings = registry.synthetic(benchmark).write(Path(name), settings, data, share)
-        yield Path(name), settings, {"train": data.synthetic["train"], "evaluation": data.synthetic["eval"]}
+        made_up = data.model_copy(update={"synthetic": sizes})
+        settings = registry.synthetic(benchmark).write(Path(name), settings, made_up, share)
+        yield Path(name), settings, {"train": sizes["train"], "evaluation": sizes["eval"]}

@@ -26,8 +26,9 @@ HEADER = [
 """Batch: of one accelerator at a time. ms: of an update, median and 95th percentile. GB: of the device, or of the host
 without one. eval/s, load/s: samples, the latter of one process. Published: the median entry of as many accelerators."""
 
-WAITS = {"maskrcnn": 1}
-"""How often an update waits for the device where a benchmark can't do without; others never wait."""
+WAITS = {"maskrcnn": 2}
+"""How often an update waits for the device where a benchmark can't do without; others never wait. maskrcnn asks how
+much there is of what it has drawn, and, on a GPU, whether its suppression is done."""
 
 
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
