@@ -3,6 +3,7 @@
 python docs/generate.py           everything that does not need a run
 python docs/generate.py results   the results of `make`, from results/mini
 python docs/generate.py steps     what benchmarks/steps.py measured, from results/steps.md
+python docs/generate.py compiled  what benchmarks/compiled.py measured, from results/compiled.md
 python docs/generate.py checkpoints   what benchmarks/checkpoints.py measured, from results/checkpoints.md
 python docs/generate.py data      what benchmarks/data.py measured, from results/data.md
 python docs/generate.py scaling   what benchmarks/scaling.py measured, from results/scaling.md
@@ -120,6 +121,11 @@ def rehearsals() -> str:
 def steps() -> str:
     """The steps beside those of peers."""
     return (ROOT / "results/steps.md").read_text()
+
+
+def compiled() -> str:
+    """Compiled steps beside those as written."""
+    return (ROOT / "results/compiled.md").read_text()
 
 
 def checkpoints() -> str:
@@ -280,6 +286,7 @@ GENERATED = {
 MEASURED = {
     "results": {"README.md": {"results": results}},
     "steps": {"docs/performance.md": {"steps": steps}},
+    "compiled": {"docs/performance.md": {"compiled": compiled}},
     "checkpoints": {"docs/full.md": {"checkpoints": checkpoints}},
     "data": {"docs/performance.md": {"data": data}},
     "scaling": {"docs/performance.md": {"scaling": scaling}},
