@@ -1,78 +1,110 @@
-"""Steps with compile: default beside steps as written, in float32 on a CPU, on made-up data.
+"""Compiled steps beside steps as written, in fp32 on a CPU, on made-up data: do they differ by more than rounding?
 
-    PYTHONPATH=src python benchmarks/compiled.py [--scale full] [--steps N] [BENCHMARK ...]
+    python benchmarks/compiled.py                          # all that full.yaml compiles, in an hour
+    python benchmarks/compiled.py --output results/compiled.md && python docs/generate.py compiled    # into the docs
 
-Two trainings begin alike and see the same batches, as small as those of steps.py. For each step the greatest relative
-distances are printed, norm by norm, of loss, gradients and updated weights; then how often torch.compile compiled in
-all and after the first step, and the CPU seconds of a step, the median without the first one.
+Trainings begin alike and see the same batches, as small as those of steps.py: one as written, one compiled, and NUDGED
+ones as written whose weights each begin one unit in the last place (ulp) further up or down, at random. How far the
+nudged ones get from the first tells what a network makes of a last digit. The compiled one may be LIMIT times as far
+from it as the furthest of them, since its kernels round otherwise; a wrong kernel would take it out of that range.
+
+A ReLU whose input is 0 but for rounding passes a gradient or none, and such switches are most of the distance. So
+networks with some are trained once more with SiLU in their place: as it is smooth, much smaller faults are seen.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
-import time
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from steps import prepare
-from torch import Tensor
+from steps import line, prepare, workload
+from timing import conditions
+from torch import Tensor, nn
 from torch._dynamo.utils import counters
+from torch._inductor import config
 
 from octathlon import registry
 from octathlon.harness.seeds import seed_alike
 from octathlon.harness.trainer import StepTrainer
 
-COMPILED = ("bert", "maskrcnn", "minigo", "resnet", "ssd")
+LIMIT = 3
+NUDGED = 4
+"""One in three makes mask R-CNN choose another region, which is most of its distance then."""
+WITH_RELU = ("maskrcnn", "resnet", "ssd", "unet3d")
+HEAD = ("network", "samples", "graphs", "loss", "nudged", "gradients", "nudged", "ratio")
+Step = tuple[list[Tensor], list[Tensor]]
+"""The loss, alone in a list, and all gradients."""
+Change = Callable[[nn.Module], object]
+"""What a model undergoes before it is trained."""
 
 
-@dataclass
-class Training:
-    """What came of each step."""
-
-    losses: list[Tensor] = field(default_factory=list)
-    gradients: list[list[Tensor]] = field(default_factory=list)
-    weights: list[list[Tensor]] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    graphs: list[int] = field(default_factory=list)
-    """compiled so far"""
+def compiled_at_full_scale() -> list[str]:
+    """The benchmarks whose full.yaml says so."""
+    settings = {name: registry.defaults("benchmarks", name, "full") for name in registry.benchmarks()}
+    return [name for name, found in settings.items() if found.get("compile", "none") != "none"]
 
 
-def train(name: str, scale: str, mode: str, folder: Path, steps: int) -> Training:
-    """A training from the benchmark's start, a micro-batch being a step's whole batch."""
-    seed_alike(1)  # made-up data may have a backbone
-    settings, run = prepare(name, scale, folder)
-    settings = settings.model_copy(update={"compile": mode})
-    benchmark, found = registry.benchmark_class(name)(settings, run), Training()
-    seed_alike(1)
-    model = benchmark.build_model().train()
+def smooth(model: nn.Module) -> None:
+    """SiLU in place of ReLU."""
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.ReLU):
+                setattr(module, name, nn.SiLU())
+
+
+@torch.no_grad()
+def nudge(model: nn.Module, seed: int) -> None:
+    """Move each weight to one of its neighbours in its type; not those that are 0, whose neighbours are too near."""
+    torch.manual_seed(seed)
+    for each in model.parameters():
+        towards = torch.where(torch.rand_like(each) < 0.5, torch.inf, -torch.inf)
+        each.copy_(
+            torch.where(each == 0, each, each.nextafter(towards))
+        )  # where they are: bert's are adjacent
+
+
+def train(
+    name: str, scale: str, steps: int, changes: Sequence[Change] = (), mode: str = "none"
+) -> Iterator[Step]:
+    """What comes of each step of a training, a micro-batch being a step's whole batch."""
+    with tempfile.TemporaryDirectory() as folder, config.patch(fallback_random=True):  # for the same dropout
+        seed_alike(1)  # made-up data may have a backbone
+        settings, run = prepare(name, scale, Path(folder))
+        benchmark = registry.benchmark_class(name)(settings.model_copy(update={"compile": mode}), run)
+        seed_alike(1)
+        model = benchmark.build_model().train()
+        for change in changes:
+            change(model)
+        trainer = StepTrainer(benchmark, model, *benchmark.build_optimizer(model), events=None)
+        losses, gradients = watch(benchmark)
+        for batch in batches(name, benchmark, steps):
+            torch.manual_seed(1)  # what is drawn at random is the same in all trainings
+            trainer.step(batch)
+            yield [losses.pop()], gradients.pop()
+
+
+def watch(benchmark: Any) -> tuple[list[Tensor], list[list[Tensor]]]:
+    """Lists that each step will add its loss and its gradients to."""
+    losses, gradients = [], []
     loss, update = benchmark.loss, benchmark.update
 
     def seen_loss(*arguments: Any) -> Tensor:
-        found.losses.append(loss(*arguments))
-        return found.losses[-1]
+        found = loss(*arguments)
+        losses.append(found.detach())
+        return found
 
-    def seen_update(*arguments: Any) -> None:
-        parameters = [each for each in model.parameters() if each.grad is not None]
-        found.gradients.append([each.grad.clone() for each in parameters])
-        update(*arguments)
-        found.weights.append([each.detach().clone() for each in parameters])
+    def seen_update(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        gradients.append([each.grad.clone() for each in model.parameters() if each.grad is not None])
+        update(model, optimizer)
 
     benchmark.loss, benchmark.update = seen_loss, seen_update
-    trainer = StepTrainer(benchmark, model, *benchmark.build_optimizer(model), events=None)
-    counters.clear()
-    for batch in batches(name, benchmark, steps):
-        torch.manual_seed(1)  # what is drawn at random is the same in both
-        start = time.process_time()
-        trainer.step(batch)
-        found.seconds.append(time.process_time() - start)
-        found.graphs.append(counters["stats"]["unique_graphs"])
-    return found
+    return losses, gradients
 
 
 def batches(name: str, benchmark: Any, steps: int) -> Iterable[Any]:
@@ -82,43 +114,84 @@ def batches(name: str, benchmark: Any, steps: int) -> Iterable[Any]:
     return islice(benchmark.train_batches(1), steps)
 
 
-def distance(left: Iterable[Tensor], right: Iterable[Tensor]) -> float:
-    """The greatest one of any two tensors, relative to the norm of all of them together."""
-    left, right = list(left), list(right)
-    norm = torch.stack([each.norm() for each in left]).norm()
-    return max((a - b).norm() / norm for a, b in zip(left, right, strict=True)).item()
+def distances(written: list[Step], other: Iterable[Step]) -> tuple[float, float]:
+    """Of losses and gradients, the greatest of all steps: relative, and of all gradients together.
+
+    The other training is compared as it goes on: the gradients of a large network fill gigabytes.
+    """
+    found = [
+        tuple(distance(*pair) for pair in zip(mine, theirs, strict=True))
+        for mine, theirs in zip(written, other, strict=True)
+    ]
+    loss, gradients = map(max, zip(*found, strict=True))
+    return loss, gradients
+
+
+def distance(left: list[Tensor], right: list[Tensor]) -> float:
+    return (norm(a - b for a, b in zip(left, right, strict=True)) / norm(left)).item()
+
+
+def norm(tensors: Iterable[Tensor]) -> Tensor:
+    """Of all their elements together."""
+    return torch.stack([each.double().norm() for each in tensors]).norm()
+
+
+def compare(name: str, scale: str, steps: int, changes: Sequence[Change] = ()) -> tuple[str, ...]:
+    """A row of the table, of a network with these changes."""
+    written = list(train(name, scale, steps, changes))
+    nudged = [
+        distances(written, train(name, scale, steps, [*changes, partial(nudge, seed=seed)]))
+        for seed in range(NUDGED)
+    ]
+    counters.clear()
+    compiled = distances(written, train(name, scale, steps, changes, mode="default"))
+    (loss, far_loss), (gradients, far_gradients) = zip(
+        compiled, map(max, zip(*nudged, strict=True)), strict=True
+    )
+    figures = (f"{each:.1e}" for each in (loss, far_loss, gradients, far_gradients))
+    samples, graphs = workload(name, scale).batch, counters["stats"]["unique_graphs"]
+    return (
+        " ".join([name, *(f"({each.__name__})" for each in changes)]),
+        str(samples),
+        str(graphs),
+        *figures,
+        f"{gradients / far_gradients:.2f}",
+    )
+
+
+def document(rows: list[tuple[str, ...]], steps: int) -> str:
+    """What was measured where and when."""
+    head = [line(HEAD), "| --- |" + " ---: |" * (len(HEAD) - 1)]
+    return "\n".join(
+        [conditions(1), f"The greatest distance of {steps} steps.", "", *head, *map(line, rows), ""]
+    )
 
 
 def main() -> None:
-    """Print a line for each step, and one for each benchmark."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--scale", choices=registry.SCALES, default="mini")
-    parser.add_argument("benchmarks", nargs="*", default=COMPILED)
+    parser.add_argument(
+        "--benchmarks", nargs="+", default=compiled_at_full_scale(), choices=registry.benchmarks()
+    )
+    parser.add_argument(
+        "--scale",
+        default="full",
+        choices=registry.SCALES,
+        help="mini: only to try this script, as one unit that switches there may be all the difference",
+    )
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--output", type=Path, help="a file for the table (Markdown)")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    rows = []
     for name in options.benchmarks:
-        with tempfile.TemporaryDirectory() as folder:
-            written, compiled = (
-                train(name, options.scale, mode, Path(folder), options.steps) for mode in ("none", "default")
-            )
-        for step in range(options.steps):
-            told = (
-                f"{what} {distance(left[step], right[step]):.1e}"
-                for what, left, right in (
-                    ("loss", [[each] for each in written.losses], [[each] for each in compiled.losses]),
-                    ("gradients", written.gradients, compiled.gradients),
-                    ("weights", written.weights, compiled.weights),
-                )
-            )
-            print(f"{name} step {step + 1}: {', '.join(told)}")
-        eager, fast = (statistics.median(each.seconds[1:]) for each in (written, compiled))
-        first, last = compiled.graphs[0], compiled.graphs[-1]
-        print(
-            f"{name}: {last} graphs, {last - first} of them after step 1; {eager:.3f} s -> {fast:.3f} s a step"
-        )
+        for changes in ((), (smooth,)) if name in WITH_RELU else ((),):
+            rows.append(compare(name, options.scale, options.steps, changes))
+            print(line(rows[-1]), flush=True)
+            if options.output:
+                options.output.parent.mkdir(parents=True, exist_ok=True)
+                options.output.write_text(document(rows, options.steps))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ python docs/generate.py           everything that does not need a run
 python docs/generate.py results   the results of `make`, from results/mini
 python docs/generate.py steps     what benchmarks/steps.py measured, from results/steps.md
 python docs/generate.py precision   what benchmarks/precision.py measured, from results/precision.md
+python docs/generate.py compiled  what benchmarks/compiled.py measured, from results/compiled.md
 python docs/generate.py checkpoints   what benchmarks/checkpoints.py measured, from results/checkpoints.md
 python docs/generate.py data      what benchmarks/data.py measured, from results/data.md
 python docs/generate.py scaling   what benchmarks/scaling.py measured, from results/scaling.md
@@ -126,6 +127,11 @@ def steps() -> str:
 def precision() -> str:
     """The miniatures in bf16 and in fp32."""
     return (ROOT / "results/precision.md").read_text()
+
+
+def compiled() -> str:
+    """Compiled steps beside those as written."""
+    return (ROOT / "results/compiled.md").read_text()
 
 
 def checkpoints() -> str:
@@ -287,6 +293,7 @@ MEASURED = {
     "results": {"README.md": {"results": results}},
     "steps": {"docs/performance.md": {"steps": steps}},
     "precision": {"docs/performance.md": {"precision": precision}},
+    "compiled": {"docs/performance.md": {"compiled": compiled}},
     "checkpoints": {"docs/full.md": {"checkpoints": checkpoints}},
     "data": {"docs/performance.md": {"data": data}},
     "scaling": {"docs/performance.md": {"scaling": scaling}},
