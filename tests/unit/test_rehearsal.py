@@ -409,7 +409,7 @@ def test_what_cannot_be_rehearsed_is_a_result_beside_the_others(tmp_path):
     output = tmp_path / "new" / "facts.json"
     options = ("--accelerators", "64", "--seconds", "1", "--json", str(output))
     done = octathlon("rehearse", "resnet", "dlrm", *options)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr) == (0, "resnet: 1 of 2\ndlrm: 2 of 2\n")
     rows, reason = done.stdout.strip().split("\n\n")
     assert "| dlrm |" in rows
     assert reason.startswith("resnet: global_batch_size 32 does not divide into 64 ranks")

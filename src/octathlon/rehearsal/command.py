@@ -49,8 +49,9 @@ class Plan:
 def rehearse_all(benchmarks: list[str], plan: Plan, output: Path | None = None) -> None:
     """Rehearse each benchmark and forecast its runs; on all ranks, where a launcher started several.
 
-    The first rank prints a table and writes all facts to `output` (JSON), anew after each benchmark, so that a job that
-    is cut off leaves what it has. Why the machine can't run a benchmark is a fact, too.
+    The first rank says at which of several it is, prints a table and writes all facts to `output` (JSON), anew after
+    each benchmark, so that a job that is cut off leaves what it has. Why the machine can't run a benchmark is a fact,
+    too.
 
     Raises:
         OctathlonError: before anything is rehearsed, for wrong settings; if prepared data can't be rehearsed on; if a
@@ -64,7 +65,9 @@ def rehearse_all(benchmarks: list[str], plan: Plan, output: Path | None = None) 
     results: dict[str, dict[str, Any]] = {}
     run = Run(seed=plan.seed, device=device, rank=rank.rank, world=rank.world)
     with joined(rank, device):
-        for name, whole in settings.items():
+        for number, (name, whole) in enumerate(settings.items(), 1):
+            if rank.rank == 0 and len(settings) > 1:
+                click.echo(f"{name}: {number} of {len(settings)}", err=True)
             try:
                 results[name] = _rehearse(name, whole, plan, system, run)
             except OctathlonError as error:
