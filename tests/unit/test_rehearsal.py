@@ -383,8 +383,7 @@ def test_a_rank_that_is_out_of_memory_while_others_wait_for_it_ends_them(method,
         "1",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
-    said = done.stderr.splitlines()
-    assert done.returncode == 1 and len(said) == 2
+    assert done.returncode == 1 and "Traceback" not in done.stderr
     assert (
         "octathlon: rank 1, for which the others wait: out of memory; rehearse with a smaller" in done.stderr
     )
