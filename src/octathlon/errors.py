@@ -26,6 +26,10 @@ OUT_OF_MEMORY = re.compile(
 CODE = re.compile(r"(?:errno = |os error |\[Errno )(\d{1,3})\b")
 """How HDF5, libraries in Rust, and exceptions that quote one say which error of the system it was."""
 
+HALF_A_LIBRARY = re.compile(r"(/[^:\n]+): (?:invalid ELF header|file too short)")
+"""How the loader of shared objects says so: PyTorch's compiler writes them in place, so that a job that is killed
+meanwhile leaves one in the cache."""
+
 REMEDIES = {
     "make room or fix the folder": (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
     "change its permissions or choose another place": (errno.EACCES, errno.EPERM, errno.EROFS),
@@ -47,7 +51,12 @@ def told(fault: BaseException, work: object) -> OctathlonError | None:
     """
     if any(map(_is_of_memory, _causes(fault))):
         return OctathlonError(f"{work}: not enough memory; give it more or end other programs, then rerun")
-    if isinstance(fault, OctathlonError | BrokenPipeError) or (code := _code(fault)) is None:
+    if isinstance(fault, OctathlonError | BrokenPipeError):
+        return None
+    for each in _causes(fault):
+        if found := HALF_A_LIBRARY.search(str(each)):
+            return OctathlonError(f"{found[1]}: cut short when it was compiled; delete it, then rerun")
+    if (code := _code(fault)) is None:
         return None
     place = getattr(fault, "filename", None) or work
     place = os.fsdecode(place) if isinstance(place, bytes) else place

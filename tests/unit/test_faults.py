@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
@@ -223,6 +224,16 @@ def test_an_input_that_is_missing_is_not_said_of_the_output(tmp_path):
     fault = OSError(errno.ENOENT, "No such file or directory", str(tmp_path / "in"))
     assert unwritable(tmp_path / "out", fault) is None
     assert f"{tmp_path}/in: not there; correct the path" in str(told(fault, "prepare x"))
+
+
+@pytest.mark.parametrize("content", [b"", bytes(4096)])
+def test_a_library_that_was_cut_short_is_named(content, tmp_path):
+    """As PyTorch's compiler leaves one if it is killed; what it raises later quotes the loader's words."""
+    (library := tmp_path / "kernel.so").write_bytes(content)
+    with pytest.raises(OSError) as caught:
+        ctypes.CDLL(str(library))
+    fault = RuntimeError(f"ImportError: {caught.value}")
+    assert str(told(fault, "train x")) == f"{library}: cut short when it was compiled; delete it, then rerun"
 
 
 def test_a_lack_of_memory_is_seen_behind_what_it_was_taken_for():
