@@ -22,6 +22,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path, PurePath
 
@@ -119,34 +120,9 @@ def rehearsals() -> str:
     return _table(rows)
 
 
-def steps() -> str:
-    """The steps beside those of peers."""
-    return (ROOT / "results/steps.md").read_text()
-
-
-def precision() -> str:
-    """The miniatures in bf16 and in fp32."""
-    return (ROOT / "results/precision.md").read_text()
-
-
-def compiled() -> str:
-    """Compiled steps beside those as written."""
-    return (ROOT / "results/compiled.md").read_text()
-
-
-def checkpoints() -> str:
-    """Sizes of checkpoints, and what they cost."""
-    return (ROOT / "results/checkpoints.md").read_text()
-
-
-def data() -> str:
-    """Preparations and loaders beside those of peers."""
-    return (ROOT / "results/data.md").read_text()
-
-
-def scaling() -> str:
-    """Preparations of several sizes, and what the real ones would take."""
-    return (ROOT / "results/scaling.md").read_text()
+def measured(script: str) -> str:
+    """The table of a script in benchmarks/."""
+    return (ROOT / f"results/{script}.md").read_text()
 
 
 def history() -> str:
@@ -291,12 +267,12 @@ GENERATED = {
 }
 MEASURED = {
     "results": {"README.md": {"results": results}},
-    "steps": {"docs/performance.md": {"steps": steps}},
-    "precision": {"docs/performance.md": {"precision": precision}},
-    "compiled": {"docs/performance.md": {"compiled": compiled}},
-    "checkpoints": {"docs/full.md": {"checkpoints": checkpoints}},
-    "data": {"docs/performance.md": {"data": data}},
-    "scaling": {"docs/performance.md": {"scaling": scaling}},
+    "steps": {"docs/performance.md": {"steps": partial(measured, "steps")}},
+    "precision": {"docs/performance.md": {"precision": partial(measured, "precision")}},
+    "compiled": {"docs/performance.md": {"compiled": partial(measured, "compiled")}},
+    "checkpoints": {"docs/full.md": {"checkpoints": partial(measured, "checkpoints")}},
+    "data": {"docs/performance.md": {"data": partial(measured, "data")}},
+    "scaling": {"docs/performance.md": {"scaling": partial(measured, "scaling")}},
 }
 
 

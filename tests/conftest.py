@@ -1,5 +1,6 @@
 """No test depends on time, and no two of them on the same memory."""
 
+import importlib
 import tempfile
 from pathlib import Path
 
@@ -15,6 +16,14 @@ settings.load_profile("untimed")
 def pytest_collection_modifyitems(items):
     """Whole workflows first: with pytest-xdist's --no-loadscope-reorder, no worker is left with one at the end."""
     items.sort(key=lambda item: "workflow" not in item.path.parts)
+
+
+@pytest.fixture(scope="module")
+def script():
+    """Imports a script of benchmarks/ by its name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+        yield importlib.import_module
 
 
 @pytest.fixture(autouse=True)

@@ -26,7 +26,7 @@ OUT_OF_MEMORY = re.compile(
 CODE = re.compile(r"(?:errno = |os error |\[Errno )(\d{1,3})\b")
 """How HDF5, libraries in Rust, and exceptions that quote one say which error of the system it was."""
 
-HALF_A_LIBRARY = re.compile(r"(/[^:\n]+): (?:invalid ELF header|file too short)")
+HALF_A_LIBRARY = re.compile(r"(/[^:\n]+\.so): (?:invalid ELF header|file too short)")
 """How the loader of shared objects says so: PyTorch's compiler writes them in place, so that a job that is killed
 meanwhile leaves one in the cache."""
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import shutil
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,14 +11,10 @@ from torch import Tensor, nn
 
 from octathlon import registry
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture(scope="module")
-def compiled():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(ROOT / "benchmarks")
-        yield importlib.import_module("compiled")
+def compiled(script):
+    return script("compiled")
 
 
 FAULTS = {

@@ -153,9 +153,8 @@ def _alone(run: Run) -> Iterator[None]:
     except (torch.OutOfMemoryError, OctathlonError) as error:
         if run.world == 1:
             raise
-        reason = "out of memory; rehearse with a smaller global_batch_size"
-        if isinstance(error, OctathlonError):
-            reason = str(error)
+        short = isinstance(error, torch.OutOfMemoryError)
+        reason = "out of memory; rehearse with a smaller global_batch_size" if short else error
         raise Alone(f"rank {run.rank}, for which the others wait: {reason}") from None
 
 
