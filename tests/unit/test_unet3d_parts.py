@@ -65,6 +65,28 @@ def test_weights_start_uniform_within_the_references_bounds() -> None:
         assert weight.std().item() == pytest.approx((3 * fan_in) ** -0.5, rel=0.15)
 
 
+def test_activations_are_where_their_norms_were_in_evaluation_alone() -> None:
+    """In training autograd would copy what is changed in a view: its graph names that CopySlices."""
+    model, volumes, in_place = UNet3D([4, 8], 8, 3), sine(16**3, 0.011, (1, 1, 16, 16, 16)), []
+    for name, module in model.named_modules():
+        if name.endswith("relu"):
+            module.register_forward_hook(
+                lambda _, inputs, output: in_place.append(inputs[0].data_ptr() == output.data_ptr())
+            )
+    trained = model.train()(volumes)
+    nodes, names = [trained.grad_fn], set()
+    while nodes:
+        node = nodes.pop()
+        names.add(node.name())
+        nodes += [each for each, _ in node.next_functions if each]
+    assert "ConvolutionBackward0" in names and "CopySlices" not in names
+    assert len(in_place) == 10 and not any(in_place)
+    in_place.clear()
+    with torch.inference_mode():
+        torch.testing.assert_close(model.eval()(volumes), trained.detach(), rtol=0, atol=0)
+    assert len(in_place) == 10 and all(in_place)
+
+
 # Loss and score --------------------------------------------------------------------------------------
 
 LOGITS = 3 * sine(720, 0.37, (2, 3, 4, 5, 6))

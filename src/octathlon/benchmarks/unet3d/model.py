@@ -70,9 +70,17 @@ def _block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
         OrderedDict(
             conv=nn.Conv3d(inputs, outputs, kernel_size=3, stride=stride, padding=1, bias=False),
             instancenorm=nn.InstanceNorm3d(outputs, affine=True),
-            relu=nn.ReLU(),  # not in place: the norm gives a view, which autograd would copy there and back
+            relu=_ReLU(),
         )
     )
+
+
+class _ReLU(nn.ReLU):
+    """In place, but not in training: the norm gives a view, which autograd would copy there and back."""
+
+    def train(self, mode: bool = True) -> _ReLU:
+        self.inplace = not mode
+        return super().train(mode)
 
 
 def reference_names(model: UNet3D) -> Iterable[str]:
