@@ -64,3 +64,10 @@ def test_settings_are_frozen_and_know_their_keys() -> None:
         settings().runs = 3
     with pytest.raises(ValidationError, match="Extra inputs"):
         DatasetSettings(source="miniature", sauce="x")
+
+
+def test_images_of_any_shape_are_compiled_with_their_channels_last() -> None:
+    over = {"compile": "default", "channels_last": False}
+    with pytest.raises(OctathlonError, match="compile.*channels_last to true, or compile to none"):
+        resolve("benchmarks", "maskrcnn", "full", over)
+    assert resolve("benchmarks", "resnet", "full", over).compile == "default"

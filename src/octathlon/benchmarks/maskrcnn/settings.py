@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from octathlon.settings import ImageSettings
 
@@ -52,3 +52,12 @@ class Settings(ImageSettings):
     def learning_rate_ends(self) -> dict[str, float]:
         lacking = max(self.warmup_steps - 1, 0) * self.warmup_factor
         return {"warmup_steps and warmup_factor": self.base_learning_rate - lacking}
+
+    @model_validator(mode="after")
+    def _compiles_for_all_shapes(self) -> Settings:
+        if self.compile != "none" and not self.channels_last:
+            raise ValueError(
+                "without channels_last PyTorch compiles for the first images' shape alone (torch 2.14), and fails at "
+                "others: set channels_last to true, or compile to none"
+            )
+        return self
