@@ -76,7 +76,9 @@ def train(
     with tempfile.TemporaryDirectory() as folder, config.patch(fallback_random=True):  # for the same dropout
         seed_alike(1)  # made-up data may have a backbone
         settings, run = prepare(name, scale, Path(folder))
-        benchmark = registry.benchmark_class(name)(settings.model_copy(update={"compile": mode}), run)
+        layout = {"channels_last": True} if hasattr(settings, "channels_last") else {}  # as at full scale
+        settings = settings.model_copy(update={"compile": mode} | layout)
+        benchmark = registry.benchmark_class(name)(settings, run)
         seed_alike(1)
         model = benchmark.build_model().train()
         for change in changes:
