@@ -36,6 +36,8 @@ from octathlon.harness.trainer import StepTrainer
 LIMIT = 3
 NUDGED = 4
 """One in three makes mask R-CNN choose another region, which is most of its distance then."""
+LAYOUTS = {"maskrcnn": {"channels_last": True}}
+"""Without which it can't be compiled."""
 WITH_RELU = ("maskrcnn", "resnet", "ssd", "unet3d")
 HEAD = ("network", "samples", "graphs", "loss", "nudged", "gradients", "nudged", "ratio")
 Step = tuple[list[Tensor], list[Tensor]]
@@ -76,8 +78,7 @@ def train(
     with tempfile.TemporaryDirectory() as folder, config.patch(fallback_random=True):  # for the same dropout
         seed_alike(1)  # made-up data may have a backbone
         settings, run = prepare(name, scale, Path(folder))
-        layout = {"channels_last": True} if hasattr(settings, "channels_last") else {}  # as at full scale
-        settings = settings.model_copy(update={"compile": mode} | layout)
+        settings = settings.model_copy(update={"compile": mode} | LAYOUTS.get(name, {}))
         benchmark = registry.benchmark_class(name)(settings, run)
         seed_alike(1)
         model = benchmark.build_model().train()

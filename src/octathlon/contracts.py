@@ -216,9 +216,14 @@ class Benchmark(ABC, Generic[Settings]):
 
     @abstractmethod
     def synthetic_batch(self) -> Batch:
-        """A made-up batch of the training shapes: the harness warms up on it, off the clock, without an update."""
+        """A made-up batch of the training shapes, as large as any."""
 
     # Defaults that few override --------------------------------------------------------------------------------
+
+    def warm_up_batches(self) -> Iterable[Batch]:
+        """What the harness warms up on, off the clock, without an update: with the largest one first, as many as there
+        are kinds of shapes that are compiled apart; default: the synthetic batch."""
+        return [self.synthetic_batch()]
 
     def target(self) -> Target:
         """The quality target; default: the settings'."""

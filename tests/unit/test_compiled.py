@@ -9,11 +9,9 @@ from collections.abc import Sequence
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten
-from torchvision.models.detection.rpn import RPNHead
 
 from octathlon.benchmarks.bert.model import Dense, Sizes
-from octathlon.benchmarks.maskrcnn.backbone import Body, Pyramid
+from octathlon.benchmarks.maskrcnn.backbone import Bottleneck
 from octathlon.errors import OctathlonError
 from octathlon.harness.trainer import compile_parts
 
@@ -31,14 +29,13 @@ def channels_last(values: Tensor) -> Tensor:
 
 def step(layers: nn.Sequential, inputs: Sequence[Tensor]) -> list[Tensor]:
     """What comes out, all gradients, and the weights after an update."""
+    inputs = [each.clone().requires_grad_() for each in inputs]
     for layer in layers:
         inputs = [layer(*inputs), *inputs[1:]]
-    outputs, _ = tree_flatten(inputs[0])
-    sum(each.square().mean() for each in outputs).backward()
-    learning = [parameter for parameter in layers.parameters() if parameter.requires_grad]
-    gradients = [parameter.grad for parameter in learning]
-    torch.optim.SGD(learning, lr=0.1).step()
-    return [each.detach() for each in (*outputs, *gradients, *learning)]
+    inputs[0].square().mean().backward()
+    gradients = [parameter.grad for parameter in layers.parameters()]
+    torch.optim.SGD(layers.parameters(), lr=0.1).step()
+    return [inputs[0].detach(), *gradients, *(parameter.detach() for parameter in layers.parameters())]
 
 
 @pytest.mark.parametrize(
@@ -46,8 +43,8 @@ def step(layers: nn.Sequential, inputs: Sequence[Tensor]) -> list[Tensor]:
     [
         ([Dense(sizes()), Dense(sizes())], [[(tokens, 16)] * 2 for tokens in (7, 12)]),
         (
-            [body := Body([1, 1, 1, 1], 2), Pyramid(body.channels, 4), RPNHead(4, 3)],
-            [[(2, 3, *shape)] for shape in ((96, 160), (160, 96), (128, 128))],
+            [Bottleneck(8, 2, 1), Bottleneck(8, 2, 1)],
+            [[(2, 8, *shape)] for shape in ((6, 9), (8, 5))],
         ),
     ],
     ids=["bert", "maskrcnn"],

@@ -112,7 +112,8 @@ class StepTrainer:
         """
         benchmark = self._benchmark
         buffers = deepcopy(dict(self.model.named_buffers()))
-        self._backward(benchmark.synthetic_batch(), weight=1.0)
+        for batch in benchmark.warm_up_batches():
+            self._backward(batch, weight=1.0)
         self._begin_global_batch()
         if benchmark.settings.compile != "none" and benchmark.evaluates_like_training:
             self.model.eval()
@@ -202,6 +203,7 @@ def compile_parts(parts: Iterable[nn.Module], mode: str, fixed_shapes: bool) -> 
         OctathlonError: if there is no compiler for what PyTorch writes.
     """
     from torch._inductor import config  # slow to import
+    from torch.fx.experimental import _config as shapes
 
     if not shutil.which(compiler := os.environ.get("CXX", "g++")):
         raise OctathlonError(
@@ -209,6 +211,7 @@ def compile_parts(parts: Iterable[nn.Module], mode: str, fixed_shapes: bool) -> 
         )
     # otherwise the backward pass of a convolution of any shape is compiled for the first one alone (torch 2.14)
     config.force_layout_optimization = not fixed_shapes
+    shapes.use_duck_shape = fixed_shapes  # else three images with three colours each are only ever three
     for part in parts:
         part.compile(mode=mode, dynamic=not fixed_shapes)
 

@@ -107,13 +107,23 @@ class HeavyDetection(Detection[Settings]):
         return progress.in_epochs()
 
     def synthetic_batch(self) -> Batch:
-        """Of the largest shape."""
+        """Of the largest shape, with two objects in each image."""
+        return self._made_up(self._local_batch, [[0.1, 0.25, 0.4, 0.75], [0.6, 0.25, 0.9, 0.75]])
+
+    def warm_up_batches(self) -> Iterable[Batch]:
+        """And one image, as the rest of a pass may be, with an object so small that no region but its own finds it:
+        one of something is what PyTorch compiles apart from any number."""
+        yield self.synthetic_batch()
+        yield self._made_up(1, [[0.5, 0.5, 0.502, 0.502]])
+
+    def _made_up(self, images: int, shares: list[list[float]]) -> Batch:
+        """Images of the largest shape with objects in boxes, as shares of their sides."""
         height, width = self.settings.min_image_size, self.settings.max_image_size
         picture = torch.randint(256, (3, height, width), dtype=torch.uint8)
-        box = torch.tensor([[0.25 * width, 0.25 * height, 0.75 * width, 0.75 * height]])
-        corners = box[0, [0, 1, 2, 1, 2, 3, 0, 3]].view(4, 2).numpy()
-        truth = Truth(box, torch.ones(1, dtype=torch.int64), [[corners]])
-        return Batch(collate([picture] * self._local_batch), Objects.of([truth] * self._local_batch))
+        boxes = torch.tensor(shares) * torch.tensor([width, height] * 2)
+        corners = boxes[:, [0, 1, 2, 1, 2, 3, 0, 3]].view(-1, 1, 4, 2).numpy()
+        truth = Truth(boxes, torch.ones(len(boxes), dtype=torch.int64), [list(each) for each in corners])
+        return Batch(collate([picture] * images), Objects.of([truth] * images))
 
     def _normalise(self, images: Images) -> Images:
         return images.normalised(self._mean, layout(self.settings))
