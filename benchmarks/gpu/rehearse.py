@@ -33,7 +33,7 @@ AT_A_TIME = 4
 """Rehearsals: one is measured, the others get ready."""
 COMPILERS = 2
 """Processes that compile for each: the one that is measured needs a core, too."""
-BENCHMARKS = ("unet3d", "minigo", "maskrcnn", "resnet", "bert", "ssd", "rnnt", "dlrm")
+BENCHMARKS = ("maskrcnn", "unet3d", "minigo", "resnet", "bert", "ssd", "rnnt", "dlrm")
 """Those first that take longest to get ready."""
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("resnet", {"decode_on_device": True}),
