@@ -1,14 +1,12 @@
 """`channels_last: false` lays weights and images out otherwise, and changes nothing else."""
 
+import made_up_runs
 import pytest
 import torch
 from torch import nn
 
 from octathlon import registry
-from octathlon.config import resolve
-from octathlon.contracts import Run
 from octathlon.harness.seeds import seed_alike
-from octathlon.receipts import read_json
 
 FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
@@ -16,12 +14,8 @@ FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 @pytest.fixture(params=["maskrcnn", "resnet", "ssd", "unet3d"])
 def made_up(request, tmp_path):
     """A benchmark's name, its settings, and a run on made-up data."""
-    name = request.param
-    data = resolve("datasets", registry.dataset_of(name), "mini", {})
     over = {"loader_workers": 0, "global_batch_size": 2, "gradient_accumulation_steps": 1}
-    settings = registry.synthetic(name).write(tmp_path, resolve("benchmarks", name, "mini", over), data, 1)
-    manifest = read_json(tmp_path / "manifest.json")
-    return name, settings, Run(seed=1, device=torch.device("cpu"), data=tmp_path, manifest=manifest)
+    return request.param, *made_up_runs.made_up(request.param, tmp_path, over)
 
 
 def first_loss(name, settings, run):

@@ -8,14 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from made_up_runs import made_up
 from torch import nn
 from training_on_ranks import trainer_of
 
 from octathlon import registry
-from octathlon.config import resolve
-from octathlon.contracts import Benchmark, Run
 from octathlon.harness.trainer import evaluate
-from octathlon.receipts import read_json
 
 pytestmark = [
     pytest.mark.skipif(not shutil.which("g++"), reason="no C++ compiler: apt install g++"),
@@ -25,15 +23,6 @@ OVER = {"global_batch_size": 3, "gradient_accumulation_steps": 1, "loader_worker
 """Three images are as many as colours."""
 SIZES = {"maskrcnn": {"train": 18}}
 """So few that there are rests of one and of two images."""
-
-
-def made_up(name: str, folder: Path) -> Benchmark:
-    """A benchmark on made-up data."""
-    data = resolve("datasets", registry.dataset_of(name), "mini", {"synthetic": SIZES.get(name, {})})
-    settings = registry.synthetic(name).write(folder, resolve("benchmarks", name, "mini", OVER), data, 1)
-    manifest = read_json(folder / "manifest.json")
-    run = Run(seed=1, device=torch.device("cpu"), data=folder, manifest=manifest)
-    return registry.benchmark_class(name)(settings, run)
 
 
 @pytest.mark.parametrize("name", ["bert", "maskrcnn", "resnet", "ssd", "unet3d"])
@@ -46,7 +35,7 @@ def test_neither_steps_nor_evaluations_compile_anything(
         nn.Module, "compile", lambda part, mode, dynamic: compiled(part, backend="aot_eager", dynamic=dynamic)
     )
     torch.compiler.reset()
-    chosen = made_up(name, tmp_path)
+    chosen = registry.benchmark_class(name)(*made_up(name, tmp_path, OVER, SIZES.get(name)))
     trainer = trainer_of(chosen)
     trainer.warm_up()
     batches = [batch for epoch in (1, 2, 3) for batch in islice(chosen.train_batches(epoch), 10)]
